@@ -1,0 +1,103 @@
+"""The manifest: what one load put into the landing zone. A load that has none has not landed.
+
+Readers see only parts that a manifest lists, so a part written by an attempt that died is invisible.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from include.core.schema import StreamSchema
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet object: its key, rows, bytes, and the SHA-256 of its bytes in hex."""
+
+    key: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StreamManifest:
+    """One stream of a load.
+
+    `parts` hold its rows. `key_parts` hold the complete set of primary keys that the source had in the same snapshot,
+    where the contract asks for deletes by keys. `complete` says that `parts` are the whole table, so that what is
+    missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601.
+    """
+
+    stream: str
+    mode: str
+    schema: StreamSchema
+    parts: tuple[Part, ...]
+    key_parts: tuple[Part, ...] | None
+    complete: bool
+    watermark_from: str | None
+    watermark_to: str | None
+    newest: str | None
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def keys(self) -> int | None:
+        return None if self.key_parts is None else sum(part.rows for part in self.key_parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in (*self.parts, *(self.key_parts or ())))
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is anything to stage: rows, or a picture of the whole table that may show deletes."""
+        return bool(self.rows) or self.complete or self.key_parts is not None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One load of one source: all streams, read in one snapshot of the source.
+
+    `position` is where that snapshot stands in the source's history; a later snapshot of the same server has a greater
+    one (compared as a list of integers).
+    """
+
+    source: str
+    load_id: int
+    run_id: str
+    kind: str
+    server: str
+    position: tuple[int, ...]
+    extracted_at: str
+    streams: tuple[StreamManifest, ...]
+    format: int = field(default=FORMAT)
+
+    def stream(self, name: str) -> StreamManifest:
+        return next(stream for stream in self.streams if stream.stream == name)
+
+    def to_bytes(self) -> bytes:
+        data: dict[str, Any] = asdict(self)
+        for row, stream in zip(data["streams"], self.streams, strict=True):
+            row["schema"] = stream.schema.to_json() | {"fingerprint": stream.schema.fingerprint}
+        return json.dumps(data, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Manifest:
+        data = json.loads(body)
+        streams = []
+        for row in data.pop("streams"):
+            row["schema"] = StreamSchema.from_json(row["schema"])
+            row["parts"] = tuple(Part(**part) for part in row["parts"])
+            if row["key_parts"] is not None:
+                row["key_parts"] = tuple(Part(**part) for part in row["key_parts"])
+            streams.append(StreamManifest(**row))
+        data["position"] = tuple(data["position"])
+        return cls(streams=tuple(streams), **data)
