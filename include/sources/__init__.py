@@ -1,0 +1,72 @@
+"""Reading source systems. A new kind of source is one module that provides `Source` and one line in `open_source`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from include.core.connection import Connection
+from include.core.contracts.source import SourceContract, Stream
+from include.core.errors import ContractError
+from include.core.interval import Interval
+from include.core.schema import StreamSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Whether everything stamped before a time is committed, and if not, what is still open."""
+
+    passed: bool
+    blockers: tuple[str, ...] = ()
+
+
+class Snapshot(Protocol):
+    """One consistent picture of a source. Its readers may be used from several threads."""
+
+    server: str
+    position: tuple[int, ...]
+    schemas: dict[str, StreamSchema]
+
+    def rows(self, stream: Stream, interval: Interval | None) -> Iterator[pa.RecordBatch]:
+        """The stream's rows, all of them or those whose cursor lies in the interval; in batches of bounded size."""
+
+    def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
+        """The primary keys of every row that the stream has."""
+
+
+class Source(Protocol):
+    """A source system, described by its contract."""
+
+    def horizon(self, end: Interval) -> Horizon:
+        """Whether all that is stamped before the interval's end is committed."""
+
+    def snapshot(self, streams: list[Stream]) -> AbstractContextManager[Snapshot]:
+        """Open one picture of these streams and compare their shape with the contract.
+
+        :raises SchemaChanged: before anything is read, naming every difference.
+        :raises SourceForbidden: the role lacks a right that completeness depends on.
+        :raises Unreachable: the source does not answer.
+        """
+
+    def stale_upstreams(self) -> list[str]:
+        """The source's own upstreams whose newest data is older than the contract allows, in words."""
+
+
+def open_source(contract: SourceContract, connection: Connection) -> Source:
+    """The reader for this contract's kind of system."""
+    if connection.conn_type != contract.kind:
+        raise ContractError(
+            "connection is for another kind of system",
+            where=f"source {contract.source!r}, connection {contract.connection!r}",
+            received=connection.conn_type,
+            allowed=contract.kind,
+            todo="name another connection in the contract, or correct the connection's type",
+        )
+    from include.sources.postgres.source import PostgresSource
+
+    return PostgresSource(contract, connection)

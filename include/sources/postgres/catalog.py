@@ -1,0 +1,144 @@
+"""What the source's catalog says about a table, and how that differs from the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from include.core.contracts.source import SourceContract, Stream
+from include.core.errors import ContractError, SchemaChanged, SourceForbidden
+from include.core.schema import Column, StreamSchema
+from include.sources.postgres.types import CatalogType, column_for
+
+_TABLE = """
+select c.oid, c.relkind, has_table_privilege(c.oid, 'SELECT') as readable,
+       has_schema_privilege(n.oid, 'USAGE') as usable,
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name, quote_ident(n.nspname) as schema
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.oid = to_regclass(%s)
+"""
+
+_COLUMNS = """
+with recursive resolve(attnum, typid, typmod) as (
+    select attnum, atttypid, atttypmod from pg_attribute where attrelid = %(table)s and attnum > 0 and not attisdropped
+    union all
+    select r.attnum, t.typbasetype, t.typtypmod from resolve r join pg_type t on t.oid = r.typid where t.typtype = 'd'
+)
+select a.attname as column, not a.attnotnull as nullable, format_type(a.atttypid, a.atttypmod) as declared,
+       format_type(r.typid, r.typmod) as resolved, t.typname as name, n.nspname as namespace, t.typtype::text as kind,
+       r.typmod as typmod, e.typname as element_name, en.nspname as element_namespace, e.typtype::text as element_kind
+  from pg_attribute a
+  join resolve r on r.attnum = a.attnum
+  join pg_type t on t.oid = r.typid and t.typtype <> 'd'
+  join pg_namespace n on n.oid = t.typnamespace
+  left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+  left join pg_namespace en on en.oid = e.typnamespace
+ where a.attrelid = %(table)s and a.attnum > 0 and not a.attisdropped
+ order by a.attnum
+"""
+
+_PRIMARY_KEY = """
+select a.attname as column
+  from pg_index i
+  cross join unnest(i.indkey::int2[]) with ordinality k(attnum, place)
+  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+ where i.indrelid = %s and i.indisprimary
+ order by k.place
+"""
+
+#: Tables, partitioned tables, views, materialised views, foreign tables.
+READABLE_KINDS = ("r", "p", "v", "m", "f")
+
+
+def catalog_types(connection: Connection[Any], table_oid: int) -> list[CatalogType]:
+    """The columns of a table in their order."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [CatalogType(**row) for row in cursor.execute(_COLUMNS, {"table": table_oid})]
+
+
+def primary_key(connection: Connection[Any], table_oid: int) -> tuple[str, ...]:
+    """The columns of a table's primary key in the key's order; empty when it has none."""
+    return tuple(row[0] for row in connection.execute(_PRIMARY_KEY, (table_oid,)))
+
+
+def find_table(connection: Connection[Any], contract: SourceContract, stream: Stream) -> tuple[int, str]:
+    """The table's oid and its name, quoted for SQL.
+
+    :raises ContractError: there is no such table. :raises SourceForbidden: the role may not read it.
+    """
+    where = f"source {contract.source!r}, stream {stream.name!r}"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(_TABLE, (stream.table,)).fetchone()
+    if found is None or found["relkind"] not in READABLE_KINDS:
+        raise ContractError(
+            "there is no such table in the source",
+            where=where,
+            received=stream.table,
+            allowed="schema.table as SQL writes it, such as shop.orders or \"My Schema\".\"Orders\"",
+            todo=f"see what the source has: millrace discover --conn-id {contract.connection}",
+        )
+    if not (found["readable"] and found["usable"]):
+        role = connection.info.user
+        raise SourceForbidden(
+            "the role may not read the table",
+            where=where,
+            received=f"role {role!r}",
+            allowed="SELECT on the table and USAGE on its schema",
+            todo=f"grant usage on schema {found['schema']} to {role}; grant select on {found['name']} to {role};",
+        )
+    return found["oid"], found["name"]
+
+
+def read_schema(connection: Connection[Any], contract: SourceContract, stream: Stream, table_oid: int) -> StreamSchema:
+    """The stream's columns as they will be read, after comparing the catalog with the contract.
+
+    :raises SchemaChanged: naming every difference that the contract does not allow.
+    """
+    where = f"source {contract.source!r}, stream {stream.name!r}"
+    found = catalog_types(connection, table_oid)
+    _compare(contract, stream, found, primary_key(connection, table_oid), where)
+    columns: list[Column] = []
+    for column in found:
+        rule = stream.columns.get(column.column)
+        if rule is None or not rule.ignore:
+            columns.append(column_for(column, where=where, as_text=bool(rule and rule.carry)))
+    schema = StreamSchema(tuple(columns), stream.primary_key)
+    if stream.cursor and schema.column(stream.cursor).carrier not in ("timestamp", "timestamptz"):
+        raise ContractError(
+            f"cursor {stream.cursor!r} is no time",
+            where=where,
+            received=schema.column(stream.cursor).source_type,
+            allowed="timestamp with time zone, or timestamp without (read as UTC)",
+            todo="choose another cursor, or mode: snapshot",
+        )
+    return schema
+
+
+def _compare(
+    contract: SourceContract, stream: Stream, found: list[CatalogType], key: tuple[str, ...], where: str
+) -> None:
+    actual = {column.column: column.declared for column in found}
+    differences = [
+        f"column {name!r}: contract says {rule.type}, source has {actual.get(name, 'no such column')}"
+        for name, rule in stream.columns.items()
+        if actual.get(name) != rule.type and not rule.ignore
+    ]
+    if contract.on_schema_change == "stop":
+        differences += [
+            f"column {name!r}: contract does not know it, source has {kind}"
+            for name, kind in actual.items()
+            if name not in stream.columns
+        ]
+    if key and stream.primary_key and set(key) != set(stream.primary_key):
+        differences.append(f"primary key: contract says {list(stream.primary_key)}, source has {list(key)}")
+    if differences:
+        raise SchemaChanged(
+            "the source's shape differs from the contract; nothing was read",
+            where=where,
+            received="\n            ".join(differences),
+            allowed=f"the contract's columns (on_schema_change: {contract.on_schema_change})",
+            todo="agree with the owner, then correct the stream's columns in the contract"
+            f" (owner: {contract.owner.team}, {contract.owner.contact})",
+        )

@@ -1,0 +1,226 @@
+"""A PostgreSQL source: one exported snapshot, read by several connections."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+from psycopg import sql
+
+from include.core.connection import Connection
+from include.core.contracts.source import SourceContract, Stream
+from include.core.errors import SourceForbidden, TerminalError, TransientError, Unreachable
+from include.core.interval import Interval
+from include.core.schema import StreamSchema
+from include.sources import Horizon
+from include.sources.postgres import catalog
+from include.sources.postgres.horizon import horizon
+from include.sources.postgres.types import expression
+from include.sources.postgres.values import arrow_schema, exact
+
+# Text forms that do not depend on the server's settings; `row_security = off` makes a policy an error instead of fewer
+# rows; an empty search path makes the catalog name every type that is not built in with its schema.
+_SETTINGS = {
+    "datestyle": "ISO,YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "row_security": "off",
+    "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
+}
+
+
+class PostgresSource:
+    """Reads what one contract describes. See `include.sources.Source`."""
+
+    def __init__(self, contract: SourceContract, connection: Connection) -> None:
+        impact = contract.impact
+        self._contract = contract
+        self._uri = connection.postgres_uri(
+            **_SETTINGS,
+            statement_timeout=_milliseconds(impact.statement_timeout),
+            lock_timeout=_milliseconds(impact.lock_timeout),
+            idle_in_transaction_session_timeout=_milliseconds(impact.idle_in_transaction_timeout),
+        )
+        self._where = f"source {contract.source!r}"
+
+    def horizon(self, end: Interval) -> Horizon:
+        with _translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
+            return horizon(connection, end.end, self._where)
+
+    def stale_upstreams(self) -> list[str]:
+        if not isinstance(self._contract.upstreams, tuple):
+            return []
+        stale = []
+        with _translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
+            for upstream in self._contract.upstreams:
+                row = connection.execute(
+                    sql.SQL("select newest, clock_timestamp() - newest > %s from ({}) as upstream(newest)").format(
+                        sql.SQL(upstream.freshness_query)  # type: ignore[arg-type]  # the contract's own SQL, by design
+                    ),
+                    (upstream.max_age,),
+                ).fetchone()
+                if row is None or row[0] is None or row[1]:
+                    stale.append(
+                        f"upstream {upstream.name!r}: newest {row[0] if row else None}, allowed age {upstream.max_age}"
+                    )
+        return stale
+
+    @contextmanager
+    def snapshot(self, streams: list[Stream]) -> Iterator[PostgresSnapshot]:
+        with _translated(self._where):
+            exporter = psycopg.connect(self._uri)
+        with exporter:
+            with _translated(self._where):
+                picture = self._export(exporter, streams)
+            try:
+                yield picture
+            finally:
+                picture.close()
+
+    def _export(self, exporter: psycopg.Connection[Any], streams: list[Stream]) -> PostgresSnapshot:
+        exporter.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        exporter.read_only = True
+        # The exporter stays open while others read, idle in its transaction for all that time.
+        exporter.execute(
+            "select set_config('idle_in_transaction_session_timeout', %s, true)",
+            (_milliseconds(self._contract.impact.longest_snapshot),),
+        )
+        row = exporter.execute(
+            "select pg_export_snapshot(), pg_snapshot_xmax(s)::text::bigint, (select count(*) from pg_snapshot_xip(s))"
+            " from pg_current_snapshot() as s"
+        ).fetchone()
+        assert row is not None
+        name, newest, running = row
+        tables: dict[str, str] = {}
+        schemas: dict[str, StreamSchema] = {}
+        for stream in streams:
+            oid, tables[stream.name] = catalog.find_table(exporter, self._contract, stream)
+            schemas[stream.name] = catalog.read_schema(exporter, self._contract, stream, oid)
+        return PostgresSnapshot(
+            server=_server(exporter),
+            # Of two snapshots the later one has seen more transactions end: a higher next transaction, or the same
+            # with fewer still running.
+            position=(newest, -running),
+            schemas=schemas,
+            tables=tables,
+            name=name,
+            uri=self._uri,
+            where=self._where,
+        )
+
+
+@dataclass
+class PostgresSnapshot:
+    """See `include.sources.Snapshot`. Connections are kept for the next stream, one for each thread that reads."""
+
+    server: str
+    position: tuple[int, ...]
+    schemas: dict[str, StreamSchema]
+    tables: dict[str, str]
+    name: str
+    uri: str
+    where: str
+    _idle: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+
+    def rows(self, stream: Stream, interval: Interval | None) -> Iterator[pa.RecordBatch]:
+        schema = self.schemas[stream.name]
+        condition = _in_interval(schema, stream, interval) if interval else sql.SQL("true")
+        return self._read(stream, schema, condition)
+
+    def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
+        return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
+
+    def _read(self, stream: Stream, schema: StreamSchema, condition: sql.Composable) -> Iterator[pa.RecordBatch]:
+        where = f"{self.where}, stream {stream.name!r}"
+        query = sql.SQL("select {} from {} where {}").format(
+            sql.SQL(", ").join(expression(column) for column in schema.columns),
+            sql.SQL(self.tables[stream.name]),  # type: ignore[arg-type]  # quoted by the server's quote_ident
+            condition,
+        )
+        target = arrow_schema(schema)
+        with _translated(where), self._reader() as connection, connection.cursor() as cursor:
+            cursor.execute(query.as_string(None))
+            for batch in cursor.fetch_record_batch():
+                yield exact(batch, schema, target, where)
+
+    @contextmanager
+    def _reader(self) -> Iterator[Any]:
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = dbapi.connect(self.uri, autocommit=True)
+            with connection.cursor() as cursor:
+                cursor.execute("begin isolation level repeatable read read only")
+                cursor.execute(f"set transaction snapshot '{self.name}'")
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put(connection)
+
+    def close(self) -> None:
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+def _in_interval(schema: StreamSchema, stream: Stream, interval: Interval) -> sql.Composable:
+    assert stream.cursor is not None
+    column = schema.column(stream.cursor)
+    cursor, zone = sql.Identifier(column.name), sql.SQL(column.raw_type)  # type: ignore[arg-type]  # built-in type name
+    # A session in UTC reads both kinds of timestamp alike.
+    bounds = [sql.SQL("{} < {}::{}").format(cursor, interval.end.strftime("%Y-%m-%d %H:%M:%S.%f"), zone)]
+    if interval.start is not None:
+        bounds.append(sql.SQL("{} >= {}::{}").format(cursor, interval.start.strftime("%Y-%m-%d %H:%M:%S.%f"), zone))
+    inside = sql.SQL(" and ").join(bounds)
+    # A row without a stamp belongs to no interval; reading it each time is the only way not to lose it.
+    return sql.SQL("(({}) or {} is null)").format(inside, cursor) if column.nullable else inside
+
+
+def _server(connection: psycopg.Connection[Any]) -> str:
+    row = connection.execute(
+        "select system_identifier::text || '/' || current_database() from pg_control_system()"
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(int(duration.total_seconds() * 1000))
+
+
+_FORBIDDEN = (psycopg.errors.InsufficientPrivilege,)
+_BROKEN_CONTRACT = (psycopg.errors.SyntaxError, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
+    try:
+        yield
+    except (psycopg.Error, dbapi.Error) as error:
+        state = getattr(error, "sqlstate", None) or ""
+        text = " ".join(str(error).split())
+        if isinstance(error, _FORBIDDEN) or state == "42501":
+            raise SourceForbidden(
+                text, where=where, todo="grant the role what is missing, or, for row-level security, BYPASSRLS"
+            ) from error
+        if state.startswith(("28", "3D")) or "password authentication failed" in text:
+            raise TerminalError(text, where=where, todo="correct the connection's login, password or database") from error
+        if isinstance(error, _BROKEN_CONTRACT) or state.startswith("42"):
+            raise TerminalError(text, where=where, todo="compare the contract with the source") from error
+        if state.startswith("57014") or state in ("55P03", "25P03"):
+            raise TransientError(
+                text, where=where, todo="raise the contract's impact timeouts, or read when the source is quiet"
+            ) from error
+        raise Unreachable(text, where=where, todo="see whether the source is up and reachable from here") from error
