@@ -1,1 +1,1 @@
-"""The demo: a small shop as the source, a CRM as the operational target, and traffic that changes the shop."""
+"""The demo: a small shop as the source, a CRM as the operational target, traffic that changes the shop."""

@@ -8,7 +8,8 @@ import psycopg
 from psycopg import sql
 
 DELIVERED_COLUMNS = ("email", "full_name", "customer_value", "segment", "last_order_at")
-"""What Millrace keeps up to date in `crm.contacts`; the key is `external_id`, all else belongs to the CRM's users."""
+"""What Millrace keeps up to date in `crm.contacts`; the key is `external_id`, all else belongs to the CRM's
+users."""
 
 _SCHEMA = Path(__file__).with_name("crm.sql")
 _INSTALL_LOCK = 7_306_082
@@ -31,10 +32,9 @@ def install(conninfo: str, *, writer: str = "crm_writer") -> None:
         connection.execute(_SCHEMA.read_bytes())
         for grant in (
             "grant usage on schema crm to {writer}",
-            "grant select (contact_id, external_id, {delivered}, created_at, updated_at) on crm.contacts to {writer}",
+            "grant select (contact_id, external_id, {delivered}, created_at, updated_at)"
+            " on crm.contacts to {writer}",
             "grant insert (external_id, {delivered}) on crm.contacts to {writer}",
             "grant update ({delivered}) on crm.contacts to {writer}",
         ):
-            connection.execute(
-                sql.SQL(grant).format(writer=sql.Identifier(writer), delivered=delivered)
-            )
+            connection.execute(sql.SQL(grant).format(writer=sql.Identifier(writer), delivered=delivered))

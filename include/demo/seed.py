@@ -1,7 +1,8 @@
 """Fills the demo source with two years of history, the same for the same seed.
 
-The rows are made by set-based SQL inside the server, one unit (about 10 000 orders) at a time: nothing crosses the
-wire, and a large scale needs no more memory than a small one. All of it is one transaction: a seed is there or not.
+The rows are made by set-based SQL inside the server, one unit (about 10 000 orders) at a time: nothing
+crosses the wire, and a large scale needs no more memory than a small one. All of it is one transaction: a
+seed is there or not.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def seed(
     """Fill the empty schema `shop` with the 730 days before `until` (00:00 UTC, exclusive); rows per table.
 
     :param conninfo: the application's own role (the owner of the schema).
-    :param until: where history ends. Nothing here asks for today's date: the same arguments give the same rows.
+    :param until: where history ends. Nothing here asks for today's date: the same arguments give the same
+        rows.
     :param scale: 1 (3 000 customers, 10 000 orders, 50 000 web events) to 100.
     :param seed: another number gives another shop.
     :param progress: called with (units done, units in all).
@@ -71,7 +73,8 @@ def seed(
                 progress(unit + 1, scale)
         _advance_sequences(connection)
         connection.commit()
-        # the planner (and the size estimates that a reader takes from the catalog) should know the new rows at once
+        # the planner (and the size estimates that a reader takes from the catalog) should know the new rows
+        # at once
         connection.execute(sql.SQL("analyze {}").format(_qualified(TABLES)))
     return row_counts(conninfo)
 
@@ -86,8 +89,11 @@ def _refuse_to_mix(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         )
 
 
-def _constant(connection: psycopg.Connection[tuple[object, ...]], name: str, kind: sql.SQL, value: int | str) -> None:
-    """Define `pg_temp.<name>()`; the planner inlines it, so the scripts stay plain SQL and need no templating."""
+def _constant(
+    connection: psycopg.Connection[tuple[object, ...]], name: str, kind: sql.SQL, value: int | str
+) -> None:
+    """Define `pg_temp.<name>()`; the planner inlines it, so the scripts stay plain SQL and need no
+    templating."""
     connection.execute(
         sql.SQL("create or replace function {}() returns {} language sql immutable return {}::{}").format(
             sql.Identifier("pg_temp", name), kind, sql.Literal(value), kind

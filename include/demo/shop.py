@@ -21,14 +21,16 @@ TABLES = (
 """Every table of the schema `shop`, parents before children."""
 
 _SCHEMA = Path(__file__).with_name("shop.sql")
-# Two installs at once would race for the same types and triggers; the number only has to be this script's own.
+# Two installs at once would race for the same types and triggers; the number only has to be this script's
+# own.
 _INSTALL_LOCK = 7_306_081
 
 
 def install(conninfo: str, *, reader: str = "shop_reader") -> None:
     """Create the schema `shop` and let the role `reader` read it, and nothing more.
 
-    Run as the application's own role, which becomes the owner. Safe to run again: what is there stays as it is.
+    Run as the application's own role, which becomes the owner. Safe to run again: what is there stays as it
+    is.
 
     :raises psycopg.errors.UndefinedObject: `reader` does not exist in this server.
     :raises psycopg.errors.InsufficientPrivilege: the role may not create a schema in this database.
