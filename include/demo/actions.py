@@ -11,31 +11,13 @@ of the transaction and, in a long one, could lie before the order it belongs to.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
 from psycopg.types.json import Jsonb
 
-Cursor = psycopg.Cursor[tuple[Any, ...]]
-
-
-@dataclass
-class Books:
-    """Rows changed, by table."""
-
-    inserts: Counter[str] = field(default_factory=Counter)
-    updates: Counter[str] = field(default_factory=Counter)
-    deletes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: Books) -> None:
-        self.inserts.update(other.inserts)
-        self.updates.update(other.updates)
-        self.deletes.update(other.deletes)
-
+from include.demo.books import Books, Cursor, pick
 
 Action = Callable[[Cursor, random.Random, Books], bool]
 
@@ -44,23 +26,6 @@ UNPAID = (
     "status = 'pending' and not exists (select from shop.payments as p"
     " where p.order_id = t.order_id and p.status <> 'failed')"
 )
-
-
-def _pick(
-    cursor: Cursor, rng: random.Random, table: str, key: str, where: str, columns: str
-) -> tuple[Any, ...] | None:
-    """One random row that satisfies `where` and that nobody else has locked; locked for us. Names are this
-    module's own."""
-    query = (
-        f"select {columns} from shop.{table} as t"
-        f" where {where} and {key} >= floor(%s * (select max({key}) from shop.{table}))"
-        f" order by {key} limit 1 for update skip locked"
-    )
-    for start in (rng.random(), 0.0):
-        row = cursor.execute(query.encode(), (start,)).fetchone()
-        if row is not None:
-            return row
-    return None
 
 
 def sign_up(cursor: Cursor, rng: random.Random, books: Books) -> bool:
@@ -81,7 +46,7 @@ def sign_up(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def change_customer(cursor: Cursor, rng: random.Random, books: Books) -> bool:
-    row = _pick(cursor, rng, "customers", "customer_id", "deleted_at is null", "customer_id")
+    row = pick(cursor, rng, "customers", "customer_id", "deleted_at is null", "customer_id")
     if row is None:
         return False
     change, value = rng.choice(
@@ -98,7 +63,7 @@ def change_customer(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def move_house(cursor: Cursor, rng: random.Random, books: Books) -> bool:
-    row = _pick(cursor, rng, "addresses", "address_id", "true", "address_id")
+    row = pick(cursor, rng, "addresses", "address_id", "true", "address_id")
     if row is None:
         return False
     cursor.execute(
@@ -115,7 +80,7 @@ def leave(cursor: Cursor, rng: random.Random, books: Books) -> bool:
         "deleted_at is null and not exists (select from shop.orders as o where o.customer_id = t.customer_id"
         " and o.status in ('pending', 'paid', 'shipped'))"
     )
-    row = _pick(cursor, rng, "customers", "customer_id", idle, "customer_id")
+    row = pick(cursor, rng, "customers", "customer_id", idle, "customer_id")
     if row is None:
         return False
     # An order that was placed between the pick's snapshot and its lock keeps its customer: this looks again.
@@ -129,7 +94,7 @@ def leave(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def place_order(cursor: Cursor, rng: random.Random, books: Books) -> bool:
-    customer = _pick(
+    customer = pick(
         cursor, rng, "customers", "customer_id", "deleted_at is null and status = 'active'", "customer_id"
     )
     products = cursor.execute(
@@ -162,12 +127,12 @@ def place_order(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 def remove_item(cursor: Cursor, rng: random.Random, books: Books) -> bool:
     """A hard delete: one line less in a pending order, whose totals follow."""
     lines = "(select count(*) from shop.order_items as i where i.order_id = t.order_id)"
-    row = _pick(cursor, rng, "orders", "order_id", f"{UNPAID} and {lines} > 1", "order_id")
+    row = pick(cursor, rng, "orders", "order_id", f"{UNPAID} and {lines} > 1", "order_id")
     if row is None:
         return False
     cursor.execute(
-        "delete from shop.order_items where (order_id, line_no) in (select order_id, line_no from shop.order_items"
-        " where order_id = %s and (select count(*) from shop.order_items where order_id = %s) > 1"
+        "delete from shop.order_items where (order_id, line_no) in ("
+        "select order_id, line_no from shop.order_items where order_id = %s and (select count(*) from shop.order_items where order_id = %s) > 1"
         " order by line_no desc limit 1)",
         (row[0], row[0]),
     )
@@ -186,7 +151,7 @@ def remove_item(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def pay(cursor: Cursor, rng: random.Random, books: Books) -> bool:
-    row = _pick(cursor, rng, "orders", "order_id", UNPAID, "order_id, order_total, currency")
+    row = pick(cursor, rng, "orders", "order_id", UNPAID, "order_id, order_total, currency")
     if row is None:
         return False
     cursor.execute(
@@ -218,7 +183,7 @@ def cancel(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def _advance(cursor: Cursor, rng: random.Random, books: Books, where: str, change: str) -> bool:
-    row = _pick(cursor, rng, "orders", "order_id", where, "order_id")
+    row = pick(cursor, rng, "orders", "order_id", where, "order_id")
     if row is None:
         return False
     cursor.execute(f"update shop.orders set {change} where order_id = %s".encode(), (row[0],))
@@ -229,7 +194,7 @@ def _advance(cursor: Cursor, rng: random.Random, books: Books, where: str, chang
 def refund(cursor: Cursor, rng: random.Random, books: Books) -> bool:
     """A part of what is left of a delivered order's payment; now and then all of it, and the order comes
     back."""
-    row = _pick(cursor, rng, "orders", "order_id", "status = 'delivered'", "order_id")
+    row = pick(cursor, rng, "orders", "order_id", "status = 'delivered'", "order_id")
     if row is None:
         return False
     everything = rng.random() < 0.3
@@ -239,7 +204,8 @@ def refund(cursor: Cursor, rng: random.Random, books: Books) -> bool:
         "insert into shop.refunds (payment_id, amount, reason)"
         " select payment_id, round(rest * %s, 2), %s from (select payment_id,"
         " p.amount - coalesce((select sum(r.amount) from shop.refunds as r"
-        " where r.payment_id = p.payment_id), 0) as rest from shop.payments as p where order_id = %s and status = 'captured') as due"
+        " where r.payment_id = p.payment_id), 0) as rest from shop.payments as p"
+        " where order_id = %s and status = 'captured') as due"
         " where round(rest * %s, 2) > 0",
         (share, "returned" if everything else rng.choice(("damaged", "late", None)), row[0], share),
     )
@@ -264,7 +230,7 @@ def change_prices(cursor: Cursor, rng: random.Random, books: Books) -> bool:
 
 
 def rename_category(cursor: Cursor, rng: random.Random, books: Books) -> bool:
-    row = _pick(cursor, rng, "categories", "category_id", "parent_id is not null", "category_id, name")
+    row = pick(cursor, rng, "categories", "category_id", "parent_id is not null", "category_id, name")
     if row is None:
         return False
     name = row[1].removesuffix(" & More") if row[1].endswith(" & More") else f"{row[1]} & More"

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import psycopg
 
 from include.core.errors import TerminalError
-from include.demo.actions import HABITS, Action, Books, Cursor, browse
+from include.demo.actions import HABITS, Action, browse
+from include.demo.books import Books, Cursor
 
 LONG, ROLLED_BACK, SAVEPOINT, SHORT = "long", "rolled back", "savepoint", "short"
 _KINDS = {SHORT: 84, LONG: 4, ROLLED_BACK: 6, SAVEPOINT: 6}
