@@ -1,0 +1,201 @@
+"""The life of a load in the ledger: opened under a lease, landed, audited, published or not.
+
+The lease is what makes one writer a source. Opening a load takes it; publishing checks it inside its transaction, so a
+worker that slept while another took over finds itself superseded and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from include.core.errors import LeaseHeld, StaleLoad
+from include.core.interval import Interval
+from include.core.manifest import Manifest
+
+#: How long a source stays reserved for a load that gives no sign of life. Every step of a load renews it.
+LEASE = timedelta(minutes=15)
+
+Session = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of `ledger.load`."""
+
+    load_id: int
+    source: str
+    run_id: str
+    kind: str
+    interval_start: datetime | None
+    interval_end: datetime
+    status: str
+    manifest: str | None
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a stream is committed, and the source server that this speaks of."""
+
+    stream: str
+    watermark: datetime | None
+    newest: datetime | None
+    server: str
+
+
+def open_load(session: Session, source: str, run_id: str, kind: str, interval: Interval) -> Load:
+    """Open a load and take the source's lease. An earlier attempt of the same run is superseded.
+
+    :raises LeaseHeld: another run is loading this source.
+    """
+    with session.transaction():
+        session.execute("select pg_advisory_xact_lock(hashtextextended('lease ' || %s, 0))", (source,))
+        with session.cursor(row_factory=dict_row) as cursor:
+            held = cursor.execute(
+                "select run_id, load_id, expires_at, clock_timestamp() as now from ledger.lease"
+                " where source = %s and run_id <> %s and expires_at > clock_timestamp()",
+                (source, run_id),
+            ).fetchone()
+        if held:
+            raise LeaseHeld(
+                "another run is loading this source",
+                where=f"source {source!r}",
+                received=f"run {held['run_id']!r}, load {held['load_id']}, lease until {held['expires_at']:%H:%M:%S} UTC",
+                todo="wait; it is tried again by itself",
+            )
+        session.execute(
+            "update ledger.load set status = 'superseded' where source = %s and status in ('open', 'landed')", (source,)
+        )
+        with session.cursor(row_factory=class_row(Load)) as rows:
+            load = rows.execute(
+                "insert into ledger.load (source, run_id, kind, interval_start, interval_end) values (%s, %s, %s, %s, %s)"
+                " returning load_id, source, run_id, kind, interval_start, interval_end, status, manifest",
+                (source, run_id, kind, interval.start, interval.end),
+            ).fetchone()
+        assert load is not None
+        session.execute(
+            "insert into ledger.lease (source, load_id, run_id, expires_at)"
+            " values (%s, %s, %s, clock_timestamp() + %s) on conflict (source) do update"
+            " set load_id = excluded.load_id, run_id = excluded.run_id, expires_at = excluded.expires_at",
+            (source, load.load_id, run_id, LEASE),
+        )
+    return load
+
+
+def renew_lease(session: Session, load_id: int) -> None:
+    """Say that the load is alive.
+
+    :raises StaleLoad: another load has taken its place.
+    """
+    row = session.execute(
+        "update ledger.lease set expires_at = clock_timestamp() + %s where load_id = %s returning source", (LEASE, load_id)
+    ).fetchone()
+    if row is None:
+        raise _stale(load_id)
+
+
+def hold_lease(session: Session, load_id: int) -> None:
+    """Lock the lease until the transaction ends, so that nobody takes over while this load publishes.
+
+    :raises StaleLoad: another load has taken its place.
+    """
+    if session.execute("select 1 from ledger.lease where load_id = %s for update", (load_id,)).fetchone() is None:
+        raise _stale(load_id)
+
+
+def release_lease(session: Session, source: str, run_id: str) -> None:
+    """Free the source for the next run; no error when this run does not hold it."""
+    session.execute("delete from ledger.lease where source = %s and run_id = %s", (source, run_id))
+
+
+def _stale(load_id: int) -> StaleLoad:
+    return StaleLoad(
+        "another load has taken this one's place; nothing was written",
+        where=f"load {load_id}",
+        todo="nothing, if a newer run succeeded; otherwise clear the run, and it starts with a new load",
+    )
+
+
+def get_load(session: Session, load_id: int) -> Load:
+    """One load."""
+    with session.cursor(row_factory=class_row(Load)) as cursor:
+        load = cursor.execute(
+            "select load_id, source, run_id, kind, interval_start, interval_end, status, manifest"
+            " from ledger.load where load_id = %s",
+            (load_id,),
+        ).fetchone()
+    if load is None:
+        raise StaleLoad("there is no such load in the ledger", where=f"load {load_id}", todo="clear the run")
+    return load
+
+
+def watermarks(session: Session, source: str) -> dict[str, Watermark]:
+    """How far each stream of a source is committed."""
+    with session.cursor(row_factory=class_row(Watermark)) as cursor:
+        rows = cursor.execute("select stream, watermark, newest, server from ledger.watermark where source = %s", (source,))
+        return {row.stream: row for row in rows}
+
+
+def record_landed(session: Session, manifest: Manifest, key: str, extracted: dict[str, int]) -> None:
+    """Note what a manifest lists. From now on the load can be published.
+
+    :param extracted: rows that the reader handed out, by stream: counted apart from what was written.
+    """
+    with session.transaction():
+        session.execute(
+            "update ledger.load set status = 'landed', server = %s, position = %s, manifest = %s,"
+            " landed_at = clock_timestamp() where load_id = %s",
+            (manifest.server, list(manifest.position), key, manifest.load_id),
+        )
+        with session.cursor() as cursor:
+            cursor.executemany(
+                "insert into ledger.load_stream (load_id, stream, mode, schema_fingerprint, watermark_from, watermark_to,"
+                " newest, extracted, landed, keys, bytes, parts, seconds)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    (
+                        manifest.load_id, stream.stream, stream.mode, stream.schema.fingerprint, stream.watermark_from,
+                        stream.watermark_to, stream.newest, extracted[stream.stream], stream.rows, stream.keys,
+                        stream.bytes, len(stream.parts) + len(stream.key_parts or ()), stream.seconds,
+                    )
+                    for stream in manifest.streams
+                ],
+            )  # fmt: skip
+
+
+def record_staged(session: Session, load_id: int, stream: str, rows: int) -> None:
+    """Note how many rows stand in the staging batch."""
+    session.execute(
+        "update ledger.load_stream set status = 'staged', staged = %s, rejected = null, failures = null"
+        " where load_id = %s and stream = %s",
+        (rows, load_id, stream),
+    )
+
+
+def record_audit(session: Session, load_id: int, stream: str, passed: bool, failures: list[dict[str, Any]]) -> None:
+    """Note an audit's verdict; a rejected batch is held back whole."""
+    session.execute(
+        "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, failures = %s"
+        " where load_id = %s and stream = %s",
+        ("audited" if passed else "rejected", passed, json.dumps(failures, default=str), load_id, stream),
+    )
+
+
+def record_end(session: Session, source: str, run_id: str, status: str, error: str | None) -> None:
+    """Note that the newest load of a run ended without having been published."""
+    session.execute(
+        "update ledger.load set status = %s, error = %s where load_id ="
+        " (select max(load_id) from ledger.load where source = %s and run_id = %s) and status in ('open', 'landed')",
+        (status, error, source, run_id),
+    )
+
+
+def stream_rows(session: Session, load_id: int) -> list[dict[str, Any]]:
+    """The rows of `ledger.load_stream` of a load, by stream."""
+    with session.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("select * from ledger.load_stream where load_id = %s order by stream", (load_id,)).fetchall()

@@ -1,0 +1,87 @@
+-- The ledger: what was read, landed, loaded and published, and what may be read next. Idempotent.
+set local role millrace_loader;
+
+-- One row a load: one attempt to bring all streams of a source from one snapshot of it into raw.
+create table if not exists ledger.load (
+    load_id        bigint generated always as identity primary key,
+    source         text not null,
+    run_id         text not null,
+    kind           text not null check (kind in ('regular', 'backfill')),
+    interval_start timestamptz,
+    interval_end   timestamptz not null,
+    status         text not null default 'open'
+                   check (status in ('open', 'landed', 'published', 'rejected', 'failed', 'superseded')),
+    server         text,
+    position       bigint[],
+    manifest       text unique,
+    error          text,
+    opened_at      timestamptz not null default clock_timestamp(),
+    landed_at      timestamptz,
+    published_at   timestamptz
+);
+create index if not exists load_source on ledger.load (source, load_id desc);
+
+-- One row a stream of a load; counts are rows. extracted = landed = staged; staged = inserted + updated + unchanged +
+-- duplicates when published, and staged = rejected when held back by its audit.
+create table if not exists ledger.load_stream (
+    load_id        bigint not null references ledger.load on delete cascade,
+    stream         text not null,
+    mode           text not null,
+    status         text not null default 'landed' check (status in ('landed', 'staged', 'audited', 'rejected', 'published')),
+    schema_fingerprint text not null,
+    watermark_from timestamptz,
+    watermark_to   timestamptz,
+    newest         timestamptz,
+    extracted      bigint not null,
+    landed         bigint not null,
+    keys           bigint,
+    bytes          bigint not null,
+    parts          integer not null,
+    seconds        double precision not null,
+    staged         bigint,
+    rejected       bigint,
+    inserted       bigint,
+    updated        bigint,
+    unchanged      bigint,
+    duplicates     bigint,
+    deleted        bigint,
+    failures       jsonb,
+    primary key (load_id, stream)
+);
+
+-- How far each stream is committed: everything stamped before `watermark` is in raw, as of load `load_id`.
+create table if not exists ledger.watermark (
+    source     text not null,
+    stream     text not null,
+    watermark  timestamptz,
+    newest     timestamptz,
+    server     text not null,
+    position   bigint[] not null,
+    load_id    bigint not null,
+    updated_at timestamptz not null default clock_timestamp(),
+    primary key (source, stream)
+);
+
+-- Who may publish a source. A load that lost its lease can no longer write into raw.
+create table if not exists ledger.lease (
+    source     text primary key,
+    load_id    bigint not null,
+    run_id     text not null,
+    expires_at timestamptz not null
+);
+
+grant select on all tables in schema ledger to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
+
+-- One row a publication of marts: the versioned schemas that the published views read.
+create table if not exists ledger.publication (
+    publication_id bigint generated always as identity primary key,
+    transform      text not null,
+    run_id         text not null,
+    relations      jsonb not null,
+    published_at   timestamptz not null default clock_timestamp(),
+    dropped_at     timestamptz
+);
+grant select on ledger.publication to millrace_activator, millrace_developer, millrace_analyst;
+grant select, insert, update on ledger.publication to millrace_transformer;
+
+reset role;

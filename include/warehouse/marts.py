@@ -1,0 +1,185 @@
+"""Publishing marts: consumers read views; behind them stand versioned schemas; a new version takes over in one transaction.
+
+dbt builds tables into `<schema>_candidate`, which nobody but the transformer may see. Once its gate has passed, the
+candidate schema is renamed to `<schema>_v<publication>` and every view `<schema>.<model>` is pointed at it. Names, grants
+and views that depend on ours stay. The version before stays too, so that going back is pointing the views at it again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from include.core.errors import TerminalError
+
+#: What is published, and who may read it besides developers.
+READERS = {"marts": ("millrace_analyst",), "activation": ("millrace_activator",)}
+#: Versions that stay: the one that serves and the one before.
+KEPT = 2
+
+Session = psycopg.Connection[Any]
+
+
+def candidate(schema: str) -> str:
+    """The schema that dbt builds before it is published."""
+    return f"{schema}_candidate"
+
+
+def clear_candidate(session: Session) -> None:
+    """Start with no candidate, so that no table of an older or failed build can be published with a new one."""
+    with session.transaction():
+        for schema in READERS:
+            session.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema))))
+            session.execute(sql.SQL("create schema {}").format(sql.Identifier(candidate(schema))))
+
+
+def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
+    """Tables and their rows in each candidate schema."""
+    found: dict[str, dict[str, int]] = {}
+    for schema in READERS:
+        found[schema] = {table: _rows(session, candidate(schema), table) for table in _tables(session, candidate(schema))}
+    return found
+
+
+def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[int, dict[str, dict[str, int]]]:
+    """Make the candidate what consumers see, all tables at once. Returns the publication's id and rows by table.
+
+    A run that has published already changes nothing.
+
+    :raises TerminalError: there is no candidate.
+    """
+    with session.transaction():
+        _lock(session)
+        done = session.execute(
+            "select publication_id, relations from ledger.publication where transform = %s and run_id = %s"
+            " and dropped_at is null order by publication_id desc limit 1",
+            (transform, run_id),
+        ).fetchone()
+        relations = candidate_tables(session)
+        if not any(relations.values()):
+            if done:
+                return done[0], done[1]
+            raise TerminalError(
+                "there is nothing to publish", where=f"transform {transform!r}", todo="clear the run from its first task"
+            )
+        row = session.execute(
+            "insert into ledger.publication (transform, run_id, relations) values (%s, %s, %s) returning publication_id",
+            (transform, run_id, json.dumps(relations)),
+        ).fetchone()
+        assert row is not None
+        version = int(row[0])
+        for schema, tables in relations.items():
+            session.execute(
+                sql.SQL("alter schema {} rename to {}").format(
+                    sql.Identifier(candidate(schema)), sql.Identifier(_versioned(schema, version))
+                )
+            )
+            _point(session, schema, version, list(tables), _served(session, transform, schema, version))
+    _drop_old(session, transform)
+    return version, relations
+
+
+def rollback(session: Session, transform: str) -> int:
+    """Point the views at the version before the one that serves. Returns the publication that serves now.
+
+    :raises TerminalError: there is no version before.
+    """
+    with session.transaction():
+        _lock(session)
+        kept = session.execute(
+            "select publication_id, relations from ledger.publication where transform = %s and dropped_at is null"
+            " order by publication_id desc limit 2",
+            (transform,),
+        ).fetchall()
+        if len(kept) < 2:
+            raise TerminalError("there is no version before the one that serves", where=f"transform {transform!r}")
+        (newest, relations), (before, older) = kept
+        for schema in relations:
+            _point(session, schema, before, list(older.get(schema, ())), list(relations[schema]))
+            session.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(_versioned(schema, newest))))
+        session.execute(
+            "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s", (newest,)
+        )
+    return int(before)
+
+
+def _lock(session: Session) -> None:
+    session.execute("select pg_advisory_xact_lock(hashtext('publish marts'))")
+
+
+def _served(session: Session, transform: str, schema: str, before: int) -> list[str]:
+    """The tables of one schema that this transform's last publication serves."""
+    row = session.execute(
+        "select relations from ledger.publication where transform = %s and publication_id < %s and dropped_at is null"
+        " order by publication_id desc limit 1",
+        (transform, before),
+    ).fetchone()
+    return list(row[0].get(schema, ())) if row else []
+
+
+def _point(session: Session, schema: str, version: int, tables: list[str], served: list[str]) -> None:
+    session.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+    readers = sql.SQL(", ").join(map(sql.Identifier, (*READERS[schema], "millrace_developer")))
+    session.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), readers))
+    for table in tables:
+        view = sql.Identifier(schema, table)
+        body = sql.SQL("select * from {}").format(sql.Identifier(_versioned(schema, version), table))
+        try:
+            with session.transaction():
+                session.execute(sql.SQL("create or replace view {} as {}").format(view, body))
+        except psycopg.errors.InvalidTableDefinition:
+            # A column was dropped, renamed or retyped; the view cannot be replaced in place.
+            _drop_view(session, schema, table)
+            session.execute(sql.SQL("create view {} as {}").format(view, body))
+        session.execute(sql.SQL("grant select on {} to {}").format(view, readers))
+    for gone in sorted(set(served) - set(tables)):
+        _drop_view(session, schema, gone)
+
+
+def _drop_view(session: Session, schema: str, view: str) -> None:
+    try:
+        session.execute(sql.SQL("drop view if exists {}").format(sql.Identifier(schema, view)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise TerminalError(
+            "its columns change, but views of consumers depend on it; nothing was published",
+            where=f"{schema}.{view}",
+            received=(error.diag.message_detail or "").replace("\n", "; "),
+            allowed="new columns at the end, or a change that no view depends on",
+            todo="agree with the owners of those views; add a column beside the old one and remove it later",
+        ) from error
+
+
+def _drop_old(session: Session, transform: str) -> None:
+    with session.transaction():
+        _lock(session)
+        old = session.execute(
+            "select publication_id, relations from ledger.publication where transform = %s and dropped_at is null"
+            " order by publication_id desc offset %s",
+            (transform, KEPT),
+        ).fetchall()
+        for version, relations in old:
+            for schema in relations:
+                session.execute(
+                    sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(_versioned(schema, version)))
+                )
+            session.execute(
+                "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s", (version,)
+            )
+
+
+def _versioned(schema: str, version: int) -> str:
+    return f"{schema}_v{version}"
+
+
+def _tables(session: Session, schema: str) -> list[str]:
+    rows = session.execute("select tablename from pg_tables where schemaname = %s order by tablename", (schema,))
+    return [row[0] for row in rows]
+
+
+def _rows(session: Session, schema: str, table: str) -> int:
+    row = session.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table))).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,107 @@
+"""Publishing a load: rows, watermarks and ledger change together in one transaction, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+
+from include.core.errors import TerminalError
+from include.core.manifest import Manifest, StreamManifest
+from include.warehouse import ledger, staging
+from include.warehouse.merge import Merged, Target, merge, prepare
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One stream that passed its audit, and where it goes."""
+
+    landed: StreamManifest
+    target: Target
+
+
+def publish(
+    session: psycopg.Connection[Any], manifest: Manifest, publications: list[Publication], *, rejected: bool
+) -> dict[str, Merged]:
+    """Bring the streams of a load into raw, all at once. A load that is published already is left as it is.
+
+    :param rejected: other streams of the load were held back, so the load as a whole is not published.
+    :raises StaleLoad: another load has taken this one's place. :raises BreakerTripped: too many rows would go.
+    """
+    with session.transaction():
+        ledger.hold_lease(session, manifest.load_id)
+        load = ledger.get_load(session, manifest.load_id)
+        if load.status in ("published", "rejected"):
+            return {}
+        _same_server(session, manifest, publications)
+        merged: dict[str, Merged] = {}
+        for publication in sorted(publications, key=lambda p: p.landed.stream):
+            merged[publication.landed.stream] = _publish_one(session, manifest, publication)
+        session.execute(
+            "update ledger.load set status = %s, published_at = now() where load_id = %s",
+            ("rejected" if rejected else "published", manifest.load_id),
+        )
+    staging.drop(session, manifest.load_id)
+    return merged
+
+
+def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publication: Publication) -> Merged:
+    landed, target, load_id = publication.landed, publication.target, manifest.load_id
+    # The lease already keeps other loads out; this keeps out whoever writes into the table by another way of ours.
+    session.execute("select pg_advisory_xact_lock(hashtextextended('publish ' || %s, 0))", (target.where,))
+    prepare(session, target)
+    outcome = Merged(0, 0, 0, 0, 0)
+    if landed.moves:
+        keys = staging.table_name(load_id, landed.stream, keys=True) if landed.key_parts is not None else None
+        outcome = merge(session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys)
+    session.execute(
+        "update ledger.load_stream set status = 'published', staged = coalesce(staged, 0), rejected = 0,"
+        " inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, duplicates = %(duplicates)s,"
+        " deleted = %(deleted)s where load_id = %(load_id)s and stream = %(stream)s",
+        asdict(outcome) | {"load_id": load_id, "stream": landed.stream},
+    )
+    # A backfill says nothing about how far the stream is complete, so only a regular load moves the watermark, and only
+    # forward.
+    watermark = landed.watermark_to if manifest.kind == "regular" else None
+    session.execute(
+        "insert into ledger.watermark as w (source, stream, watermark, newest, server, position, load_id)"
+        " values (%(source)s, %(stream)s, %(watermark)s, %(newest)s, %(server)s, %(position)s, %(load_id)s)"
+        " on conflict (source, stream) do update set watermark = greatest(w.watermark, excluded.watermark),"
+        " newest = greatest(w.newest, excluded.newest), server = excluded.server, position = excluded.position,"
+        " load_id = excluded.load_id, updated_at = clock_timestamp()",
+        {
+            "source": manifest.source,
+            "stream": landed.stream,
+            "watermark": watermark,
+            "newest": landed.newest,
+            "server": manifest.server,
+            "position": list(manifest.position),
+            "load_id": load_id,
+        },
+    )
+    return outcome
+
+
+def _same_server(session: psycopg.Connection[Any], manifest: Manifest, publications: list[Publication]) -> None:
+    """A connection that was pointed at another server must not silently mix two systems in one raw schema."""
+    known = ledger.watermarks(session, manifest.source)
+    other = sorted(
+        {
+            known[p.landed.stream].server
+            for p in publications
+            if p.landed.stream in known and known[p.landed.stream].server != manifest.server and not _replaces(p.landed)
+        }
+    )
+    if other:
+        raise TerminalError(
+            "the connection now leads to another server than the one that raw was loaded from",
+            where=f"source {manifest.source!r}",
+            received=manifest.server,
+            allowed=other,
+            todo="correct the connection; or, if the source has moved, start the DAG with full_refresh",
+        )
+
+
+def _replaces(landed: StreamManifest) -> bool:
+    return landed.complete

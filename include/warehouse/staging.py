@@ -1,0 +1,97 @@
+"""Staging batches: what a load brought, in tables of the source's shape, for the audit to look at before it is published."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv
+from psycopg import sql
+
+from include.core.errors import NotLanded
+from include.core.schema import StreamSchema
+
+SCHEMA = "staging_batches"
+_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
+
+
+def table_name(load_id: int, stream: str, *, keys: bool = False) -> str:
+    """The table of one stream of a load: unique, and short enough for an identifier (63 bytes)."""
+    prefix = f"{'keys' if keys else 'rows'}_{load_id}_"
+    room = 63 - len(prefix)
+    name = stream.encode()
+    if len(name) <= room:
+        return prefix + stream
+    import hashlib
+
+    return prefix + name[: room - 9].decode(errors="ignore") + "_" + hashlib.sha256(name).hexdigest()[:8]
+
+
+def stage(
+    session: psycopg.Connection[Any],
+    table: str,
+    schema: StreamSchema,
+    batches: Iterable[pa.RecordBatch],
+    expected: int,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Fill a staging batch by COPY. It has no constraints: the audit is what judges it.
+
+    Text goes through the warehouse's input functions, so every type that its source wrote exactly is read exactly.
+    Written anew each time, so a second try leaves one batch. Returns the rows it holds.
+
+    :raises NotLanded: it holds another number of rows than the manifest lists.
+    """
+    name = sql.Identifier(SCHEMA, table)
+    with session.transaction():
+        session.execute(sql.SQL("drop table if exists {}").format(name))
+        session.execute(
+            sql.SQL("create unlogged table {} ({})").format(
+                name,
+                sql.SQL(", ").join(
+                    sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.raw_type))  # type: ignore[arg-type]
+                    for column in schema.columns
+                ),
+            )
+        )
+        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.columns)
+        sent = 0
+        with (
+            session.cursor() as cursor,
+            cursor.copy(sql.SQL("copy {} ({}) from stdin (format csv)").format(name, columns)) as copy,
+        ):
+            for batch in batches:
+                copy.write(_csv(batch))
+                sent += batch.num_rows
+                progress(sent)
+        held = cursor.rowcount
+        if held != expected:
+            raise NotLanded(
+                "the staging batch does not hold what the manifest lists",
+                where=f"{SCHEMA}.{table}",
+                received=f"{held} rows",
+                allowed=f"{expected} rows",
+                todo="it is tried again; if that does not help, extract again by clearing the run",
+            )
+    # The planner knows nothing of a table that was just filled, and the audit and the merge are about to join it.
+    session.execute(sql.SQL("analyze {}").format(name))
+    return held
+
+
+def _csv(batch: pa.RecordBatch) -> memoryview:
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(batch, sink, _OPTIONS)
+    return sink.getbuffer()
+
+
+def drop(session: psycopg.Connection[Any], load_id: int) -> None:
+    """Remove the staging batches of a load."""
+    rows = session.execute(
+        "select tablename from pg_tables where schemaname = %s and (tablename ^@ %s or tablename ^@ %s)",
+        (SCHEMA, f"rows_{load_id}_", f"keys_{load_id}_"),
+    ).fetchall()
+    for (table,) in rows:
+        session.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
