@@ -1,4 +1,4 @@
-"""Where one clone keeps what it must not commit: data, logs, secrets, ports and the state of its processes."""
+"""Where one clone keeps what it must not commit: data, logs, secrets, ports, the state of its processes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ class Home:
         return self.logs / f"{service}.log"
 
     def create(self) -> None:
-        """Make the directories, closed to other users. Raises StackError when the directory is another user's."""
+        """Make the directories, closed to other users.
+
+        :raises StackError: the directory belongs to another user.
+        """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = self.path.stat().st_uid
         if owner != os.geteuid():

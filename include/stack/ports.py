@@ -1,8 +1,8 @@
 """Ports on loopback: the one a clone had before, else a preferred one, else the next that is free.
 
-A port is *held* from the choice until the stack stops, so that two clones that start in the same second do not
-choose the same one. The claim is a UDP socket on the same number: it needs no file, is visible to every user of the
-machine, goes with the process, and leaves the TCP port to the service itself.
+A port is *held* from the choice until the stack stops, so that two clones that start in the same second do
+not choose the same one. The claim is a UDP socket on the same number: it needs no file, is visible to every
+user of the machine, goes with the process, and leaves the TCP port to the service itself.
 """
 
 from __future__ import annotations
@@ -61,13 +61,16 @@ def claim(port: int) -> socket.socket | None:
 
 
 def remembered(file: Path) -> dict[str, int]:
-    """The ports that this clone has now, or had when it last ran; the preferred ones before its first start."""
+    """The ports that this clone has, or had when it last ran; the preferred ones before that."""
     known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
     return {**PREFERRED, **known}
 
 
 def choose(file: Path, services: tuple[str, ...] = tuple(PREFERRED)) -> Ports:
-    """Choose and hold a port for every service, and remember the choice in `file`. Raises StackError when none is free."""
+    """Choose and hold a port for every service, and remember the choice in `file`.
+
+    :raises StackError: none is free.
+    """
     wanted = remembered(file)
     ports = Ports(numbers=wanted)
     for service in services:

@@ -2,11 +2,11 @@
 
 Postgres refuses to run as root. An ordinary user runs it directly. Root has two ways:
 
-* a user namespace in which root appears as an ordinary user; files stay root's own, so a home that nobody else may
-  enter is no obstacle;
-* where namespaces are forbidden, or the project lies in another user's closed home: the account `nobody`, with data
-  and a copy of the binaries in a directory of its own under /var/tmp (`postgres.elsewhere` in the state directory
-  names it).
+* a user namespace in which root appears as an ordinary user; files stay root's own, so a home that nobody
+  else may enter is no obstacle;
+* where namespaces are forbidden, or the project lies in another user's closed home: the account `nobody`,
+  with data and a copy of the binaries in a directory of its own under /var/tmp (`postgres.elsewhere` in the
+  state directory names it).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def account(home: Home) -> Account:
             return namespaced
         if (home.postgres / "data").exists():
             raise StackError(
-                "this database was made inside a user namespace, and user namespaces are no longer allowed here",
+                "this database was made in a user namespace, and those are no longer allowed here",
                 where=str(home.postgres),
                 todo="allow them (sysctl user.max_user_namespaces), or start afresh with `make reset`",
             )

@@ -12,7 +12,7 @@ BUCKET = "landing"
 
 
 def server_command(port: int, folder: Path) -> list[str]:
-    """The command that serves `folder`; keys come by `server_environment`, so that no process list shows them."""
+    """The command that serves `folder`; the keys are not in it, since process lists show commands."""
     rclone = Path(sysconfig.get_path("scripts")) / "rclone"
     if not rclone.exists():
         raise StackError(

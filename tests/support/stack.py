@@ -1,4 +1,4 @@
-"""Throw-away services for tests: a Postgres server and an S3 server of their own, gone when the test run ends."""
+"""Throw-away services for tests: a Postgres and an S3 server of their own, gone when the test run ends."""
 
 from __future__ import annotations
 

@@ -1,0 +1,245 @@
+"""The one process per clone that starts the services in order, keeps them running and stops them.
+
+It lives as long as it holds the lock `run/supervisor.lock`. `python -m include.stack.supervisor` runs it in
+the foreground, `include.stack.control` in the background. SIGTERM: stop everything. SIGHUP: try failed units
+again and repeat the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import FrameType
+
+from include.core.errors import MillraceError
+from include.stack import ports, processes, secrets
+from include.stack.home import Home
+from include.stack.processes import Identity
+from include.stack.state import (
+    DONE,
+    FAILED,
+    HEALTHY,
+    READY,
+    RESTARTING,
+    STARTING,
+    STOPPED,
+    WAITING,
+    StackState,
+    UnitState,
+)
+from include.stack.units import PROFILES, Context, Unit
+
+# a service that was healthy may die this often within the window; one that never was, once
+_RESTARTS, _WINDOW = 5, 300.0
+_RESTARTS_BEFORE_HEALTHY = 1
+_BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)
+_TICK_STARTING, _TICK_RUNNING = 0.1, 1.0
+
+
+class Supervisor:
+    """Runs the units of one profile until it is told to stop, or until the process `watch` is gone."""
+
+    def __init__(self, home: Home, profile: str, watch: Identity | None = None) -> None:
+        self.home, self.watch = home, watch
+        self.units = {unit.name: unit for unit in PROFILES[profile]}
+        self.state = StackState(
+            supervisor=Identity.of(os.getpid()),
+            profile=profile,
+            units={name: UnitState() for name in self.units},
+        )
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.deaths: dict[str, list[float]] = {name: [] for name in self.units}
+        self.retry_at: dict[str, float] = {}
+        self.stopping, self.again, self.wake = False, False, threading.Event()
+        self.context: Context | None = None
+
+    def run(self) -> None:
+        """Start everything, watch over it, and stop it at the end, also when this fails halfway."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_signal)
+        claims = None
+        try:
+            keys = secrets.load_or_create(self.home.secrets_file)
+            served = tuple(name for name in self.units if name in ports.PREFERRED)
+            claims = ports.choose(self.home.ports_file, served)
+            self.state.notices = list(claims.moved.values())
+            self.context = Context(self.home, claims.numbers, keys)
+            for name in served:
+                self.state.units[name].port = claims.numbers[name]
+            self._publish()
+            while not self.stopping:
+                self._tick()
+                self.wake.wait(_TICK_RUNNING if self._settled() else _TICK_STARTING)
+                self.wake.clear()
+        finally:
+            self._stop_all()
+            if claims is not None:
+                claims.release()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self.again = True
+        else:
+            self.stopping = True
+        self.wake.set()
+
+    def _settled(self) -> bool:
+        return all(unit.state in (*READY, FAILED) for unit in self.state.units.values())
+
+    def _publish(self) -> None:
+        self.state.write(self.home.state_file)
+
+    def _enter(self, name: str, state: str, reason: str = "") -> None:
+        unit = self.state.units[name]
+        unit.state, unit.since, unit.reason = state, time.time(), reason
+        if state in READY and unit.started is not None:
+            unit.took = round(unit.since - unit.started, 1)
+        print(f"{time.strftime('%H:%M:%S')} {name}: {state} {reason}".rstrip(), flush=True)
+        self._publish()
+
+    def _tick(self) -> None:
+        if self.watch is not None and not self.watch.alive():
+            self.stopping = True
+            return
+        if self.again:
+            self._start_over()
+        for name, unit in self.units.items():
+            if self.stopping:
+                return
+            state = self.state.units[name].state
+            due = state == WAITING and all(self.state.units[n].state in READY for n in unit.after)
+            if due or (state == RESTARTING and time.monotonic() >= self.retry_at[name]):
+                self._start(unit)
+            elif state in (STARTING, HEALTHY):
+                self._look_after(unit)
+
+    def _start_over(self) -> None:
+        self.again = False
+        for name, unit in self.units.items():
+            state = self.state.units[name]
+            if state.state == FAILED or (unit.healthy is None and state.state == DONE):
+                self.deaths[name].clear()
+                state.restarts = 0
+                self._enter(name, WAITING)
+        self.state.serial += 1
+        self._publish()
+
+    def _start(self, unit: Unit) -> None:
+        assert self.context is not None
+        state = self.state.units[unit.name]
+        state.started, state.took, state.pid, state.created = time.time(), None, None, None
+        try:
+            launch = unit.launch(self.context)
+        except MillraceError as error:
+            self.home.log(unit.name).open("a").write(f"{error}\n")
+            self._enter(unit.name, FAILED, str(error))
+            return
+        if launch is None:
+            self._enter(unit.name, DONE, "nothing to do")
+            return
+        options = {"cwd": str(self.home.root), "env": dict(os.environ), **launch.options}
+        options["env"] |= {"MILLRACE_HOME": str(self.home.path), "MILLRACE_SERVICE_OF": str(self.home.path)}
+        with self.home.log(unit.name).open("ab") as log:
+            child = subprocess.Popen(
+                launch.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **options,
+            )
+        self.children[unit.name] = child
+        identity = Identity.of(child.pid)
+        state.pid, state.created, state.exit = identity.pid, identity.created, None
+        self._enter(unit.name, STARTING)
+
+    def _look_after(self, unit: Unit) -> None:
+        assert self.context is not None
+        state, child = self.state.units[unit.name], self.children[unit.name]
+        code = child.poll()
+        if code is not None:
+            state.exit = code
+            self._ended(unit, code)
+        elif state.state == STARTING and state.started is not None:
+            if unit.healthy is not None and unit.healthy(self.context, state.started):
+                self._enter(unit.name, HEALTHY)
+            elif time.time() - state.started > unit.patience:
+                self._stop(unit)
+                self._died(unit, f"not ready after {unit.patience:.0f} s")
+
+    def _ended(self, unit: Unit, code: int) -> None:
+        assert self.context is not None
+        if unit.healthy is not None:
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self._stop(unit)  # what the leader left behind in its session
+            self._died(unit, f"ended with {how}")
+        elif code != 0:
+            self._enter(unit.name, FAILED, f"ended with exit code {code}")
+        else:
+            if unit.done is not None:
+                unit.done(self.context)
+            self._enter(unit.name, DONE)
+
+    def _died(self, unit: Unit, reason: str) -> None:
+        state, now = self.state.units[unit.name], time.monotonic()
+        recent = [moment for moment in self.deaths[unit.name] if now - moment < _WINDOW]
+        self.deaths[unit.name] = [*recent, now]
+        allowed = _RESTARTS if state.state == HEALTHY or state.restarts else _RESTARTS_BEFORE_HEALTHY
+        if len(recent) >= allowed:
+            self._enter(unit.name, FAILED, f"{reason}, {len(recent) + 1} times in a row")
+            return
+        state.restarts += 1
+        self.retry_at[unit.name] = now + _BACK_OFF[min(len(recent), len(_BACK_OFF) - 1)]
+        self._enter(unit.name, RESTARTING, reason)
+
+    def _stop(self, unit: Unit) -> None:
+        identity = self.state.units[unit.name].identity()
+        if identity is not None:
+            processes.stop(identity, self.home, unit.stop_with, unit.grace)
+            self.children[unit.name].poll()
+
+    def _stop_all(self) -> None:
+        self.state.stopping = True
+        self._publish()
+        for wave in _waves(list(self.units.values())):
+            threads = [threading.Thread(target=self._stop, args=(unit,)) for unit in wave]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for unit in wave:
+                if self.state.units[unit.name].state != FAILED:
+                    self._enter(unit.name, STOPPED)
+
+
+def _waves(units: list[Unit]) -> list[list[Unit]]:
+    """Units that may stop together, the ones that others build on last."""
+    base = [unit for unit in units if unit.name in ("postgres", "s3", "contacts-api")]
+    return [[unit for unit in units if unit not in base], base]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", choices=sorted(PROFILES), default="all")
+    parser.add_argument("--watch", type=int, help="stop when the process with this number is gone")
+    arguments = parser.parse_args()
+    home = Home.locate()
+    home.create()
+    lock = open(home.lock_file, "w")  # noqa: SIM115  held for the life of this process
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another supervisor of this clone is running")
+    watch = Identity.of(arguments.watch) if arguments.watch else None
+    Supervisor(home, arguments.profile, watch).run()
+
+
+if __name__ == "__main__":
+    main()
