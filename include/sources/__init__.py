@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
-from include.core.interval import Interval
 from include.core.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ class Snapshot(Protocol):
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
 
-    def rows(self, stream: Stream, interval: Interval | None) -> Iterator[pa.RecordBatch]:
-        """The stream's rows, all of them or those whose cursor lies in the interval; in batches of bounded size."""
+    def rows(
+        self, stream: Stream, since: datetime | None = None, before: datetime | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The stream's rows whose cursor lies in `[since, before)`, open where None; in batches of bounded size."""
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         """The primary keys of every row that the stream has."""
@@ -42,8 +44,8 @@ class Snapshot(Protocol):
 class Source(Protocol):
     """A source system, described by its contract."""
 
-    def horizon(self, end: Interval) -> Horizon:
-        """Whether all that is stamped before the interval's end is committed."""
+    def horizon(self, end: datetime) -> Horizon:
+        """Whether all that is stamped before `end` is committed."""
 
     def snapshot(self, streams: list[Stream]) -> AbstractContextManager[Snapshot]:
         """Open one picture of these streams and compare their shape with the contract.

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -17,7 +17,6 @@ from psycopg import sql
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, Unreachable
-from include.core.interval import Interval
 from include.core.schema import StreamSchema
 from include.sources import Horizon
 from include.sources.postgres import catalog
@@ -53,9 +52,9 @@ class PostgresSource:
         )
         self._where = f"source {contract.source!r}"
 
-    def horizon(self, end: Interval) -> Horizon:
+    def horizon(self, end: datetime) -> Horizon:
         with _translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
-            return horizon(connection, end.end, self._where)
+            return horizon(connection, end, self._where)
 
     def stale_upstreams(self) -> list[str]:
         if not isinstance(self._contract.upstreams, tuple):
@@ -132,10 +131,11 @@ class PostgresSnapshot:
     where: str
     _idle: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
 
-    def rows(self, stream: Stream, interval: Interval | None) -> Iterator[pa.RecordBatch]:
+    def rows(
+        self, stream: Stream, since: datetime | None = None, before: datetime | None = None
+    ) -> Iterator[pa.RecordBatch]:
         schema = self.schemas[stream.name]
-        condition = _in_interval(schema, stream, interval) if interval else sql.SQL("true")
-        return self._read(stream, schema, condition)
+        return self._read(stream, schema, _within(schema, stream, since, before))
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
@@ -174,14 +174,20 @@ class PostgresSnapshot:
             self._idle.get_nowait().close()
 
 
-def _in_interval(schema: StreamSchema, stream: Stream, interval: Interval) -> sql.Composable:
+def _within(
+    schema: StreamSchema, stream: Stream, since: datetime | None, before: datetime | None
+) -> sql.Composable:
+    if since is None and before is None:
+        return sql.SQL("true")
     assert stream.cursor is not None
     column = schema.column(stream.cursor)
-    cursor, zone = sql.Identifier(column.name), sql.SQL(column.raw_type)  # type: ignore[arg-type]  # built-in type name
-    # A session in UTC reads both kinds of timestamp alike.
-    bounds = [sql.SQL("{} < {}::{}").format(cursor, interval.end.strftime("%Y-%m-%d %H:%M:%S.%f"), zone)]
-    if interval.start is not None:
-        bounds.append(sql.SQL("{} >= {}::{}").format(cursor, interval.start.strftime("%Y-%m-%d %H:%M:%S.%f"), zone))
+    cursor, kind = sql.Identifier(column.name), sql.SQL(column.raw_type)  # type: ignore[arg-type]  # built-in type name
+    # The session is in UTC, so a bound without zone means the same for both kinds of timestamp.
+    bounds = [
+        sql.SQL("{} {} {}::{}").format(cursor, sql.SQL(sign), f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S.%f}", kind)
+        for sign, moment in ((">=", since), ("<", before))
+        if moment is not None
+    ]
     inside = sql.SQL(" and ").join(bounds)
     # A row without a stamp belongs to no interval; reading it each time is the only way not to lose it.
     return sql.SQL("(({}) or {} is null)").format(inside, cursor) if column.nullable else inside
