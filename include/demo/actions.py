@@ -132,7 +132,8 @@ def remove_item(cursor: Cursor, rng: random.Random, books: Books) -> bool:
         return False
     cursor.execute(
         "delete from shop.order_items where (order_id, line_no) in ("
-        "select order_id, line_no from shop.order_items where order_id = %s and (select count(*) from shop.order_items where order_id = %s) > 1"
+        "select order_id, line_no from shop.order_items where order_id = %s"
+        " and (select count(*) from shop.order_items where order_id = %s) > 1"
         " order by line_no desc limit 1)",
         (row[0], row[0]),
     )

@@ -19,7 +19,7 @@ def install(conninfo: str, *, writer: str = "crm_writer") -> None:
     """Create `crm.contacts` and let the role `writer` upsert the delivered columns, and nothing more.
 
     Run as the CRM's own role, which becomes the owner. Safe to run again: what is there stays as it is.
-    `writer` may read all of the table but its notes, insert the key and the delivered columns, and update the
+    `writer` may read all columns but `owner` and `notes`, insert the key and the delivered columns, and update the
     delivered columns; it can't delete, and it can't touch `owner` or `notes`.
 
     :raises psycopg.errors.UndefinedObject: `writer` does not exist in this server.
