@@ -1,12 +1,15 @@
-"""What all contracts have in common: owner, schedule, alerts, deadline."""
+"""What all contracts have in common: owner, schedule, alerts, deadline, and the kinds of their values."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from croniter import croniter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from include.core.interval import parse_duration
 
@@ -17,17 +20,59 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Faults:
+    """Collects what a model as a whole gets wrong, each at its field, so that all is reported at once."""
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, Any]] = []
+
+    def add(self, *at: str | int, received: object, allowed: str) -> None:
+        """`at` is the way from the model to the field, such as `"references", 0, "stream"`."""
+        self._found.append({"at": at, "received": received, "allowed": allowed})
+
+    def raise_any(self) -> None:
+        """:raises PydanticCustomError: when there is any; pydantic makes a ValidationError of it."""
+        if self._found:
+            text = "; ".join(
+                f"{'.'.join(map(str, fault['at']))}: {fault['allowed']}" for fault in self._found
+            )
+            raise PydanticCustomError("faults", "{text}", {"text": text, "faults": self._found})
+
+
 def _to_duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return parse_duration(value if isinstance(value, str) else "")
+    except (ValueError, OverflowError):
+        # a bare number would be taken for seconds, which is seldom what was meant
+        raise ValueError("a duration such as 30s, 15m, 2h or 1d 12h") from None
+
+
+def _to_date(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("a date such as 2026-12-31")  # pydantic would count seconds from 1970
+    return value
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number")  # YAML's yes and no would count as 1 and 0
+    return value
 
 
 def _identifier(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", value):
-        raise ValueError("must be lower case letters, digits and underscores, starting with a letter, 48 at most")
+        raise ValueError("lower case letters, digits and underscores, starting with a letter, 48 at most")
     return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_to_duration)]
+Day = Annotated[date, BeforeValidator(_to_date)]
+Count = Annotated[int, BeforeValidator(_no_flag), Field(ge=0)]
+Share = Annotated[float, BeforeValidator(_no_flag), Field(ge=0, le=1)]
+Number = Annotated[float, BeforeValidator(_no_flag)]
+Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
@@ -37,70 +82,78 @@ class Accepted(Model):
     Once `until` has passed the contract no longer holds, and the check says so.
     """
 
-    by: str
-    why: str
-    until: date
+    by: Text = Field(description="Who accepts it.")
+    why: Text = Field(description="Why nothing is checked.")
+    until: Day = Field(description="The last day on which this holds; the check warns two weeks before.")
 
 
 class Owner(Model):
     """Who answers for it."""
 
-    team: str
-    contact: str = Field(description="An address that a person reads.")
+    team: Text = Field(description="The team that answers for it; the owner shown in the UI.")
+    contact: Text = Field(description="An address that a person reads.")
 
 
 class Alerts(Model):
     """Airflow connections (type apprise) that are told."""
 
-    on_failure: tuple[str, ...] = ()
-    on_missed_deadline: tuple[str, ...] = ()
+    on_failure: tuple[Text, ...] = Field(default=(), description="Told when a run has failed.")
+    on_missed_deadline: tuple[Text, ...] = Field(default=(), description="Told when a run is late.")
 
 
 class Schedule(Model):
     """When an ingest runs by itself: a cron line, the zone it is read in, and the first day it speaks of."""
 
-    cron: str
-    timezone: str = "UTC"
-    start: date
+    cron: str = Field(description="Five fields such as `0 * * * *`, or a word such as `@daily`.")
+    timezone: str = Field(default="UTC", description="The zone that the cron line is read in.")
+    start: Day = Field(description="The first day that the schedule speaks of.")
 
-    @model_validator(mode="after")
-    def _readable(self) -> Schedule:
-        from zoneinfo import ZoneInfo
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if not croniter.is_valid(value) or len(value.split()) not in (1, 5):
+            raise ValueError("a cron line: five fields such as '0 * * * *', or a word such as '@daily'")
+        return value
 
-        from croniter import croniter
-
-        if not croniter.is_valid(self.cron):
-            raise ValueError(f"cron line {self.cron!r} is not valid (allowed: five fields such as '0 * * * *')")
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
         try:
-            ZoneInfo(self.timezone)
-        except Exception:  # zoneinfo raises several unrelated types for a bad key
-            raise ValueError(f"timezone {self.timezone!r} is not known (allowed: names such as 'Europe/Berlin')") from None
-        return self
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("the name of a time zone, such as UTC or Europe/Berlin") from None
+        return value
 
 
 class Deadline(Model):
     """How long after it was queued a run may take before people are told."""
 
-    after_queueing: Duration
+    after_queueing: Duration = Field(description="How long after it was queued a run may take.")
 
 
 class Retry(Model):
-    """How often a task is tried again after a transient error, and how long it waits before the first retry."""
+    """How often a task is tried again after a transient error, and how soon."""
 
-    attempts: int = Field(default=3, ge=0, le=20)
-    delay: Duration = timedelta(seconds=30)
+    attempts: Count = Field(default=3, le=20, description="How often a task is tried again; 20 at most.")
+    delay: Duration = Field(
+        default=timedelta(seconds=30), description="How long it waits before the first retry."
+    )
 
 
 class DagContract(Model):
     """What every contract that becomes a DAG says."""
 
-    version: Literal[1] = 1
-    description: str
-    owner: Owner
+    version: Literal[1] = Field(default=1, description="The version of this format.")
+    description: str = Field(description="What it is, in a sentence.")
+    owner: Owner = Field(description="Who answers for it.")
     consumers: tuple[str, ...] = Field(default=(), description="Who is hurt when this is late or wrong.")
-    runbook: str = Field(default="", description="What to do when it fails, in Markdown; shown in the UI and in alerts.")
-    tags: tuple[str, ...] = ()
-    alerts: Alerts = Alerts()
-    deadline: Deadline
-    retry: Retry = Retry()
-    task_timeout: Duration = timedelta(hours=1)
+    runbook: str = Field(
+        default="", description="What to do when it fails, in Markdown; shown in the UI and in alerts."
+    )
+    tags: tuple[str, ...] = Field(
+        default=(), description="Tags of the DAG in the UI, beside those of its kind."
+    )
+    alerts: Alerts = Field(default=Alerts(), description="Who is told, and of what.")
+    deadline: Deadline = Field(description="When a run counts as late.")
+    retry: Retry = Field(default=Retry(), description="How tasks are tried again after a transient error.")
+    task_timeout: Duration = Field(default=timedelta(hours=1), description="How long one task may take.")

@@ -1,0 +1,157 @@
+"""One table of a source: how it is read, its columns and what their values must satisfy."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
+
+#: Columns that raw tables have beside the source's.
+RESERVED_COLUMNS = ("_load_id", "_loaded_at", "_deleted_at")
+_PART = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
+_TABLE = re.compile(rf"{_PART}\.{_PART}")
+
+
+class ColumnRule(Model):
+    """One column: its declared type, and what its values must satisfy."""
+
+    type: Text = Field(
+        description="The source's type, as its catalog names it; a difference is a schema change."
+    )
+    pii: Text | None = Field(
+        default=None, description="Kind of personal data, such as email, phone, name, address."
+    )
+    not_null: bool = Field(default=False, description="Every row has a value.")
+    values: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="The only values that may occur."
+    )
+    min: Number | None = Field(default=None, description="The least value that may occur.")
+    max: Number | None = Field(default=None, description="The greatest value that may occur.")
+    pattern: Text | None = Field(default=None, description="A regular expression that each value matches.")
+    carry: Literal["text"] | None = Field(
+        default=None,
+        description="Carry as text: for dates and numbers beyond what Parquet holds (infinity, BC, NaN).",
+    )
+    ignore: bool = Field(default=False, description="Never read this column.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ColumnRule:
+        faults = Faults()
+        if self.min is not None and self.max is not None and self.min > self.max:
+            faults.add("min", received=self.min, allowed=f"no more than max, which is {self.max:g}")
+        faults.raise_any()
+        return self
+
+
+class Reference(Model):
+    """These columns point to the primary key of another stream of this source."""
+
+    columns: tuple[Text, ...] = Field(
+        min_length=1, description="Columns here, in the order of that primary key."
+    )
+    stream: str = Field(description="The stream that they point to.")
+    severity: Literal["critical", "warning"] = Field(
+        default="critical",
+        description="critical: a row that points to nothing stops the batch; warning: it is told.",
+    )
+
+
+class Stream(Model):
+    """One table of the source."""
+
+    name: Text = Field(description="Names the raw table; 63 bytes at most.")
+    table: str = Field(description="schema.table in the source; quote parts as SQL does where they need it.")
+    description: str = Field(default="", description="What a row is.")
+    primary_key: tuple[Text, ...] = Field(default=(), description="The columns by which rows are merged.")
+    mode: Literal["snapshot", "incremental"] = Field(
+        description="snapshot: the whole table with every pull; incremental: what has changed by its cursor."
+    )
+    cursor: Text | None = Field(default=None, description="Column that the source stamps at every change.")
+    deletes: Literal["none", "snapshot", "keys"] = Field(
+        default="none",
+        description="none: rows are never deleted there; snapshot: what a complete read lacks is gone;"
+        " keys: all primary keys are read with every pull, and what they lack is gone.",
+    )
+    deleted_rows: Literal["tombstone", "remove"] = Field(
+        default="tombstone",
+        description="tombstone: a deleted row stays in raw and is marked; remove: it goes.",
+    )
+    max_delete_share: Share = Field(default=0.3, description="Stop when more than this share would go.")
+    columns: dict[str, ColumnRule] = Field(min_length=1, description="Every column by its name.")
+    references: tuple[Reference, ...] = Field(default=(), description="What it joins to.")
+    max_rows_per_day: Count | Accepted | None = Field(
+        default=None, description="Rate of generation: a batch with more rows is stopped."
+    )
+    freshness: Duration | None = Field(
+        default=None, description="A run fails when the newest row is older than this."
+    )
+    min_rows: Count = Field(default=0, description="Fewest rows a complete read may have.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Stream:
+        faults = Faults()
+        if len(self.name.encode()) > 63:
+            faults.add("name", received=self.name, allowed="63 bytes at most, because it names the raw table")
+        if not _TABLE.fullmatch(self.table):
+            faults.add(
+                "table",
+                received=self.table,
+                allowed='schema.table, quoted as in SQL: shop.orders, "My App"."Orders"',
+            )
+        for name in RESERVED_COLUMNS:
+            if name in self.columns and not self.columns[name].ignore:
+                allowed = (
+                    f"no column {', '.join(RESERVED_COLUMNS)}: raw tables have their own; or ignore: true"
+                )
+                faults.add("columns", name, received=name, allowed=allowed)
+        for place, name in enumerate(self.primary_key):
+            self._check_column(faults, name, "primary_key", place)
+            if self.primary_key.index(name) < place:
+                faults.add("primary_key", place, received=name, allowed="each column once")
+        for number, reference in enumerate(self.references):
+            for place, name in enumerate(reference.columns):
+                self._check_column(faults, name, "references", number, "columns", place)
+        self._check_mode(faults)
+        faults.raise_any()
+        return self
+
+    def _check_column(self, faults: Faults, name: str, *at: str | int) -> None:
+        if name not in self.columns:
+            faults.add(
+                *at,
+                received=name,
+                allowed=f"a column that is under columns: {', '.join(sorted(self.columns))}",
+            )
+        elif self.columns[name].ignore:
+            faults.add(*at, received=name, allowed="a column that is read (this one has ignore: true)")
+
+    def _check_mode(self, faults: Faults) -> None:
+        if self.cursor:
+            self._check_column(faults, self.cursor, "cursor")
+        if self.mode == "snapshot":
+            if self.cursor:
+                faults.add(
+                    "cursor", received=self.cursor, allowed="no cursor: mode snapshot reads the whole table"
+                )
+            if self.deletes == "keys":
+                allowed = "none, snapshot; keys is for mode incremental, a snapshot has all keys already"
+                faults.add("deletes", received=self.deletes, allowed=allowed)
+            return
+        if not self.cursor:
+            allowed = (
+                "mode: snapshot, or a cursor beside mode: incremental (a column stamped at every change)"
+            )
+            faults.add("mode", received=self.mode, allowed=allowed)
+        if not self.primary_key:
+            allowed = "mode: snapshot, or a primary_key beside mode: incremental, to merge by"
+            faults.add("mode", received=self.mode, allowed=allowed)
+        if self.deletes == "snapshot":
+            allowed = "none, keys; an incremental read is never complete, so what it lacks is not gone"
+            faults.add("deletes", received=self.deletes, allowed=allowed)
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        return tuple(name for name, rule in self.columns.items() if not rule.ignore)
