@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from include.stack import postgres, processes, state, units
+from include.stack import ports, postgres, processes, secrets, state, units
 from include.stack.environment import process_environment, ui_url
 from include.stack.errors import StackError
 from include.stack.home import Home
@@ -87,6 +87,18 @@ def tail(home: Home, service: str, lines: int = _LAST_LINES) -> list[str]:
     """The last lines of a service's log."""
     log = home.log(service)
     return log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
+
+
+def not_answering(home: Home, now: StackState) -> set[str]:
+    """Services that run but do not answer, asked right now."""
+    numbers = ports.remembered(home.ports_file)
+    context = units.Context(home, numbers, secrets.load_or_create(home.secrets_file))
+    healthy = {unit.name: unit.healthy for unit in units.ALL if unit.healthy is not None}
+    return {
+        name
+        for name, unit in now.units.items()
+        if unit.state == state.HEALTHY and not healthy[name](context, 0.0)
+    }
 
 
 @contextmanager

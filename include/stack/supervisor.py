@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 
 from include.core.errors import MillraceError
@@ -39,6 +40,7 @@ from include.stack.units import PROFILES, Context, Unit
 _RESTARTS, _WINDOW = 5, 300.0
 _RESTARTS_BEFORE_HEALTHY = 1
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)
+_LOG_BYTES = 20_000_000
 _TICK_STARTING, _TICK_RUNNING = 0.1, 1.0
 
 
@@ -146,7 +148,7 @@ class Supervisor:
             return
         options = {"cwd": str(self.home.root), "env": dict(os.environ), **launch.options}
         options["env"] |= {"MILLRACE_HOME": str(self.home.path), "MILLRACE_SERVICE_OF": str(self.home.path)}
-        with self.home.log(unit.name).open("ab") as log:
+        with _log_file(self.home.log(unit.name)).open("ab") as log:
             child = subprocess.Popen(
                 launch.command,
                 stdin=subprocess.DEVNULL,
@@ -217,6 +219,13 @@ class Supervisor:
             for unit in wave:
                 if self.state.units[unit.name].state != FAILED:
                     self._enter(unit.name, STOPPED)
+
+
+def _log_file(log: Path) -> Path:
+    """The log to append to; a long one is put aside first, in place of the one before."""
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    return log
 
 
 def _waves(units: list[Unit]) -> list[list[Unit]]:

@@ -1,0 +1,1 @@
+"""The command line `millrace`. Modules register commands, and import what these need when they run."""
