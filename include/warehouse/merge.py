@@ -30,6 +30,7 @@ class Target:
     schema: str
     table: str
     shape: StreamSchema
+    sees_deletes: bool
     tombstones: bool
     max_delete_share: float
     newest_wins_by: str | None = None
@@ -107,7 +108,7 @@ def merge(session: psycopg.Connection[Any], target: Target, load_id: int, rows: 
         return _replace(session, target, load_id, batch, staged)
     inserted, updated, taken = _upsert(session, target, load_id, batch)
     deleted = 0
-    if complete or keys:
+    if target.sees_deletes and (complete or keys):
         deleted = _delete(session, target, load_id, sql.Identifier(SCHEMA, keys) if keys else batch)
     return Merged(inserted, updated, taken - inserted - updated, staged - taken, deleted)
 

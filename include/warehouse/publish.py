@@ -30,10 +30,9 @@ def publish(
     :raises StaleLoad: another load has taken this one's place. :raises BreakerTripped: too many rows would go.
     """
     with session.transaction():
-        ledger.hold_lease(session, manifest.load_id)
-        load = ledger.get_load(session, manifest.load_id)
-        if load.status in ("published", "rejected"):
+        if ledger.get_load(session, manifest.load_id).status in ("published", "rejected"):
             return {}
+        ledger.hold_lease(session, manifest.load_id)
         _same_server(session, manifest, publications)
         merged: dict[str, Merged] = {}
         for publication in sorted(publications, key=lambda p: p.landed.stream):
@@ -90,7 +89,7 @@ def _same_server(session: psycopg.Connection[Any], manifest: Manifest, publicati
         {
             known[p.landed.stream].server
             for p in publications
-            if p.landed.stream in known and known[p.landed.stream].server != manifest.server and not _replaces(p.landed)
+            if p.landed.stream in known and known[p.landed.stream].server != manifest.server and not p.landed.complete
         }
     )
     if other:
@@ -102,6 +101,3 @@ def _same_server(session: psycopg.Connection[Any], manifest: Manifest, publicati
             todo="correct the connection; or, if the source has moved, start the DAG with full_refresh",
         )
 
-
-def _replaces(landed: StreamManifest) -> bool:
-    return landed.complete

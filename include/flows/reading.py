@@ -1,0 +1,108 @@
+"""What one load reads of one stream, and the count of what it read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from include.core.contracts.source import SourceContract, Stream
+from include.core.errors import TerminalError
+from include.core.interval import Interval
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from include.warehouse.ledger import Watermark
+
+log = logging.getLogger("millrace.ingest")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one load reads of one stream."""
+
+    stream: Stream
+    known: Watermark | None
+    contract: SourceContract
+    interval: Interval
+    past: bool
+    full_refresh: bool
+
+    @property
+    def wanted(self) -> bool:
+        return not (self.past and self.stream.mode == "snapshot")
+
+    @property
+    def complete(self) -> bool:
+        """Whether what is read is the whole table, so that what it lacks no longer exists."""
+        return self.since is None and self.before is None
+
+    @property
+    def keys(self) -> bool:
+        """Whether all primary keys are read beside the increment, to find what was deleted."""
+        return self.stream.deletes == "keys" and not self.past and not self.complete
+
+    @property
+    def since(self) -> datetime | None:
+        if self.stream.cursor is None:
+            return None
+        if self.past:
+            return self.interval.start
+        if self.full_refresh or self.known is None or self.known.watermark is None:
+            return None
+        return self.known.watermark - self.contract.lateness_or_zero()
+
+    @property
+    def before(self) -> datetime | None:
+        return self.interval.end if self.past and self.stream.cursor else None
+
+    def check_retention(self) -> None:
+        """Fail when the source may have dropped rows between what was read last and now.
+
+        :raises TerminalError: the watermark is older than the source keeps its data.
+        """
+        keeps, since = self.contract.keeps, self.since
+        if since is None or self.past or not isinstance(keeps, timedelta):
+            return
+        if self.interval.end - since > keeps:
+            raise TerminalError(
+                "the source may have dropped rows that were never read",
+                where=f"source {self.contract.source!r}, stream {self.stream.name!r}",
+                received=f"nothing was read since {since.isoformat()}", allowed=f"keeps: {keeps}",
+                todo="ask the owner what is gone, then start the DAG with full_refresh",
+            )  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """Counts what the reader hands out, apart from what is written, and keeps the newest cursor."""
+
+    heartbeat: Callable[[int], None]
+    stream: Stream
+    rows: int = 0
+    newest: datetime | None = None
+    _shown: float = field(default_factory=time.monotonic)
+
+    def count(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches, counted as they pass."""
+        import pyarrow.compute as pc
+
+        for batch in batches:
+            self.rows += batch.num_rows
+            if self.stream.cursor and batch.num_rows:
+                newest = pc.max(batch.column(self.stream.cursor)).as_py()
+                if newest is not None:
+                    newest = newest if newest.tzinfo else newest.replace(tzinfo=timezone.utc)
+                    self.newest = max(self.newest or newest, newest)
+            yield batch
+
+    def show(self, written: int) -> None:
+        """Called with the rows written so far."""
+        self.heartbeat(written)
+        if time.monotonic() - self._shown > 10:
+            self._shown = time.monotonic()
+            log.info("%s: %s rows so far", self.stream.name, written)

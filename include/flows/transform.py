@@ -1,0 +1,65 @@
+"""Building marts: a candidate that nobody sees, its gate, and the publication of all its tables at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from include.core.connection import Connection
+from include.core.contracts.transform import TransformContract
+from include.quality import gate, suites
+from include.warehouse import marts
+from include.warehouse.connect import connected
+
+log = logging.getLogger("millrace.transform")
+
+
+class Transform:
+    """One run of one transform. `connect` finds a connection by its id."""
+
+    def __init__(self, contract: TransformContract, connect: Callable[[str], Connection], run_id: str) -> None:
+        self.contract = contract
+        self.run_id = run_id
+        self._connect = connect
+
+    def begin(self) -> None:
+        """Start with an empty candidate."""
+        with connected(self._transformer()) as session:
+            marts.clear_candidate(session)
+
+    def audit(self, schema: str, table: str) -> gate.Verdict:
+        """Judge one table of the candidate by its suite.
+
+        :raises GateFailed: with the failing expectations and examples of rows.
+        """
+        verdict = gate.audit(
+            self._transformer(), marts.candidate(schema), table, suites.written(schema, table),
+        )  # fmt: skip
+        log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
+        verdict.demand(
+            "consumers keep the last published version; correct the model or its input, then clear the run"
+        )
+        return verdict
+
+    def publish(self) -> tuple[int, dict[str, dict[str, int]]]:
+        """Make the candidate what consumers see. Returns the publication's id, and rows by schema and table."""
+        with connected(self._transformer()) as session:
+            version, relations = marts.publish_candidate(session, self.contract.transform, self.run_id)
+        log.info("publication %s: %s", version, relations)
+        return version, relations
+
+    def _transformer(self) -> Connection:
+        return self._connect("warehouse_transformer")
+
+
+def gated_tables() -> list[tuple[str, str]]:
+    """Schema and table of every suite written for what transforms publish, from the names of the files alone."""
+    folder = suites.suites_folder()
+    return [(schema, path.stem) for schema in marts.READERS for path in sorted((folder / schema).glob("*.py"))]
+
+
+def rollback(contract: TransformContract, connect: Callable[[str], Connection]) -> int:
+    """Point consumers' views at the version before the one that serves. Returns the publication that serves now."""
+    with connected(connect("warehouse_transformer")) as session:
+        return marts.rollback(session, contract.transform)

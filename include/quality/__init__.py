@@ -1,0 +1,1 @@
+"""Gates: Great Expectations suites run on a table, and what their verdict means."""

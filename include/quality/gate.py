@@ -1,0 +1,177 @@
+"""Running expectations on one table of the warehouse.
+
+Great Expectations is imported inside functions: it costs seconds, and only a process that audits should pay them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from include.core.connection import Connection
+from include.core.errors import GateFailed, TerminalError
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+
+#: Rows shown of each failing expectation.
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One expectation that did not hold. `examples` are rows: their key, and the value where it is not personal data."""
+
+    rule: str
+    severity: str
+    unexpected: int | None
+    checked: int | None
+    examples: tuple[dict[str, Any], ...]
+    observed: str
+
+    def __str__(self) -> str:
+        share = f": {self.unexpected} of {self.checked} rows" if self.unexpected is not None else ""
+        observed = f" (observed {self.observed})" if self.observed else ""
+        examples = "".join(f"\n      {example}" for example in self.examples)
+        return f"[{self.severity}] {self.rule}{share}{observed}{examples}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit found. It passes when nothing critical failed."""
+
+    table: str
+    expectations: int
+    failures: tuple[Failure, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not any(failure.severity == "critical" for failure in self.failures)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(failure) for failure in self.failures]
+
+    def __str__(self) -> str:
+        word = "passed" if self.passed else "FAILED"
+        lines = [f"{self.table}: {word}, {self.expectations - len(self.failures)} of {self.expectations} expectations hold"]
+        return "\n    ".join([*lines, *map(str, self.failures)])
+
+    def demand(self, todo: str) -> None:
+        """Nothing when the audit passed.
+
+        :raises GateFailed: with every failing expectation and examples of rows.
+        """
+        if not self.passed:
+            raise GateFailed(
+                "the audit found what must not be published",
+                where=self.table,
+                received="\n    ".join(map(str, self.failures)),
+                allowed="no failing expectation of severity critical",
+                todo=todo,
+            )
+
+
+def audit(
+    connection: Connection,
+    schema: str,
+    table: str,
+    expectations: Sequence[Expectation],
+    *,
+    key: tuple[str, ...] = (),
+    personal: frozenset[str] = frozenset(),
+) -> Verdict:
+    """Check one table.
+
+    :param key: columns that identify a row in examples. :param personal: columns whose values are never shown.
+    :raises TerminalError: an expectation could not be evaluated at all, such as one on a column that is not there.
+    """
+    name = f"{schema}.{table}"
+    if not expectations:
+        return Verdict(name, 0, ())
+    import great_expectations as gx
+
+    source = _data_source(connection)
+    asset = source.add_table_asset(name, table_name=table, schema_name=schema)
+    try:
+        batch = asset.add_batch_definition_whole_table("whole").get_batch()
+        # Expectations belong to one suite; copies let a caller use its list twice.
+        suite = gx.ExpectationSuite(name=name, expectations=[e.model_copy() if hasattr(e, "model_copy") else e.copy() for e in expectations])
+        # SUMMARY fetches examples only; COMPLETE would fetch every failing row into memory.
+        result = batch.validate(
+            suite,
+            result_format={
+                "result_format": "SUMMARY",
+                "partial_unexpected_count": EXAMPLES,
+                "unexpected_index_column_names": list(key),
+            },
+        )
+    finally:
+        source.delete_asset(name)
+    failures = [_failure(name, row.to_json_dict(), key, personal) for row in result.results if not row.success]
+    return Verdict(name, len(result.results), tuple(failures))
+
+
+@lru_cache(maxsize=4)
+def _data_source(connection: Connection) -> Any:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from sqlalchemy import URL
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    url = URL.create(
+        "postgresql+psycopg", connection.login, connection.password, connection.host, connection.port, connection.schema
+    )
+    return context.data_sources.add_postgres("warehouse", connection_string=url.render_as_string(hide_password=False))
+
+
+def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: frozenset[str]) -> Failure:
+    config = row["expectation_config"]
+    broken = _exception(row)
+    if broken:
+        raise TerminalError(
+            f"expectation {_rule(config)} could not be evaluated",
+            where=name,
+            received=broken,
+            todo="correct the suite: include/suites, or the contract it is derived from",
+        )
+    result = row["result"]
+    examples = result.get("partial_unexpected_index_list") or [
+        {"value": value} for value in result.get("partial_unexpected_list", ())
+    ]
+    # Examples of a custom query are rows of any columns.
+    details = result.get("details") or {}
+    examples = examples or details.get("unexpected_rows") or []
+    hidden = personal - set(key)
+    column = config["kwargs"].get("column")
+    shown = tuple(
+        {k: "(personal data)" if k in hidden or (k == "value" and column in hidden) else v for k, v in example.items()}
+        for example in examples[:EXAMPLES]
+    )
+    observed = result.get("observed_value")
+    return Failure(
+        rule=_rule(config),
+        severity=str(config.get("severity") or "critical"),
+        unexpected=result.get("unexpected_count"),
+        checked=result.get("element_count"),
+        examples=shown,
+        observed="" if observed is None or isinstance(observed, list | dict) else str(observed),
+    )
+
+
+def _rule(config: dict[str, Any]) -> str:
+    if config.get("description"):
+        return str(config["description"])
+    skip = {"batch_id", "unexpected_rows_query", "mostly", "severity"}
+    arguments = ", ".join(f"{k}={v!r}" for k, v in config["kwargs"].items() if k not in skip and v not in (None, [], False))
+    return f"{config['type']}({arguments})"
+
+
+def _exception(row: dict[str, Any]) -> str:
+    info = row.get("exception_info") or {}
+    found = [info] if "raised_exception" in info else list(info.values())
+    return "; ".join(str(one.get("exception_message")) for one in found if one.get("raised_exception"))

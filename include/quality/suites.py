@@ -1,0 +1,156 @@
+"""Which expectations a table must meet: those its contract implies, and those written by hand in `include/suites`."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.core.contracts.source import ColumnRule, SourceContract, Stream
+from include.core.errors import ContractError
+from include.core.quoting import identifier
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What an audit has to know of a staging batch beyond its rows.
+
+    :param complete: it is the whole table. :param first: raw holds nothing of this stream yet.
+    :param span: the time that an increment covers.
+    :param parents: for each stream referred to, the relations (as SQL) that together hold its rows.
+    """
+
+    complete: bool
+    first: bool
+    span: timedelta | None
+    parents: dict[str, tuple[str, ...]]
+
+
+def suites_folder() -> Path:
+    """Where hand-written suites are read: `include/suites`, or the folder that MILLRACE_SUITES names."""
+    return Path(os.environ.get("MILLRACE_SUITES") or Path(__file__).resolve().parents[1] / "suites")
+
+
+def written(schema: str, table: str) -> list[Expectation]:
+    """The hand-written expectations of a table, from `<suites>/<schema>/<table>.py`; none when there is no such file.
+
+    :raises ContractError: the file has no function `expectations`.
+    """
+    path = suites_folder() / schema / f"{table}.py"
+    if not path.is_file():
+        return []
+    spec = importlib.util.spec_from_file_location(f"suite {schema}.{table}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "expectations"):
+        raise ContractError(
+            "the suite has no expectations", where=str(path), allowed="def expectations() -> list[gxe.Expectation]"
+        )
+    return list(module.expectations())
+
+
+def derived(contract: SourceContract, stream: Stream, facts: BatchFacts) -> list[Expectation]:
+    """The expectations that a source contract implies for one staging batch."""
+    return [
+        *_key(contract, stream),
+        *(e for name, rule in stream.columns.items() if not rule.ignore for e in _column(contract, name, rule)),
+        *_volume(stream, facts),
+        *_references(contract, stream, facts),
+    ]
+
+
+def _key(contract: SourceContract, stream: Stream) -> list[Expectation]:
+    import great_expectations.expectations as gxe
+
+    key = stream.primary_key
+    rules: list[Any] = [
+        gxe.ExpectColumnValuesToNotBeNull(column=name, severity="critical", description=f"primary key {name} is not null")
+        for name in key
+    ]
+    if key and contract.duplicates == "none":
+        unique = f"primary key ({', '.join(key)}) is unique"
+        if len(key) == 1:
+            rules.append(gxe.ExpectColumnValuesToBeUnique(column=key[0], severity="critical", description=unique))
+        else:
+            rules.append(
+                gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key), severity="critical", description=unique)
+            )
+    return rules
+
+
+def _column(contract: SourceContract, name: str, rule: ColumnRule) -> list[Expectation]:
+    import great_expectations.expectations as gxe
+
+    common: dict[str, Any] = {"column": name, "severity": "critical", "mostly": 1 - contract.tolerance()}
+    rules: list[Any] = []
+    if rule.not_null:
+        rules.append(gxe.ExpectColumnValuesToNotBeNull(**common, description=f"{name} is not null"))
+    if rule.values is not None:
+        allowed = ", ".join(rule.values)
+        rules.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                **common, value_set=list(rule.values), description=f"{name} is one of {allowed}"
+            )
+        )
+    if rule.min is not None or rule.max is not None:
+        low, high = (rule.min if rule.min is not None else "-∞"), (rule.max if rule.max is not None else "∞")
+        rules.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                **common, min_value=rule.min, max_value=rule.max, description=f"{name} is between {low} and {high}"
+            )
+        )
+    if rule.pattern is not None:
+        rules.append(
+            gxe.ExpectColumnValuesToMatchRegex(
+                **common, regex=rule.pattern, description=f"{name} matches {rule.pattern}"
+            )
+        )
+    return rules
+
+
+def _volume(stream: Stream, facts: BatchFacts) -> list[Expectation]:
+    import great_expectations.expectations as gxe
+
+    least = stream.min_rows if facts.complete and stream.min_rows else None
+    most = None
+    if isinstance(stream.max_rows_per_day, int) and facts.span is not None and not facts.first:
+        # A pull after a few minutes may still bring a day's worth that was written in one go.
+        most = stream.max_rows_per_day * max(1, math.ceil(facts.span / timedelta(days=1)))
+    if least is None and most is None:
+        return []
+    limits = f"{least or 0} to {most if most is not None else 'any number of'} rows"
+    return [
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=least, max_value=most, severity="critical", description=f"the batch has {limits}"
+        )
+    ]
+
+
+def _references(contract: SourceContract, stream: Stream, facts: BatchFacts) -> list[Expectation]:
+    import great_expectations.expectations as gxe
+
+    rules: list[Any] = []
+    for reference in stream.references:
+        parents = facts.parents.get(reference.stream, ())
+        if not parents:
+            continue
+        ours = ", ".join(map(identifier, reference.columns))
+        theirs = ", ".join(map(identifier, contract.stream(reference.stream).primary_key))
+        set_ = " and ".join(f"{identifier(column)} is not null" for column in reference.columns)
+        known = " union all ".join(f"select {theirs} from {parent}" for parent in parents)
+        rules.append(
+            gxe.UnexpectedRowsExpectation(
+                unexpected_rows_query=f"select {ours} from {{batch}} where {set_} except ({known})",
+                severity=reference.severity,
+                description=f"({', '.join(reference.columns)}) refers to a row of {reference.stream}",
+            )
+        )
+    return rules
