@@ -88,7 +88,7 @@ class SourceContract(DagContract):
     connection: Text = Field(description="The Airflow connection to it.")
     schedule: Schedule = Field(description="How often to pull.")
     keeps: Duration | Literal["forever"] | Accepted = Field(
-        description="How long the source keeps its data: a run fails when the watermark is older (rows may be gone)."
+        description="How long the source keeps its data: a run fails when the watermark is older."
     )
     errors_tolerated: Share | Accepted = Field(
         description="Share of rows that may break a column rule; 0 is none."

@@ -6,51 +6,64 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from include.core.contracts.common import DagContract, Identifier, Model
+from include.core.contracts.common import Count, DagContract, Faults, Identifier, Model, Number, Text
 
 
 class PostgresDestination(Model):
     """A table, written by upsert on its unique key."""
 
-    type: Literal["postgres"]
-    connection: str
-    table: str = Field(description="schema.table at the destination.")
-    key: str = Field(description="Unique column at the destination that identifies a record.")
+    type: Literal["postgres"] = Field(description="Kind of destination.")
+    connection: Text = Field(description="The Airflow connection to it.")
+    table: Text = Field(description="schema.table at the destination.")
+    key: Text = Field(description="Unique column at the destination that identifies a record.")
 
 
 class HttpDestination(Model):
-    """A JSON API that takes batches: POST {path} {records_field: [...]} → {results_field: [{id, status, error}]}."""
+    """A JSON API that takes batches.
+
+    POST {path} {records_field: [{id, properties: {mapped fields}}]} → {results_field: [{id, status, error}]}, with the
+    connection's password as bearer token.
+    """
 
     type: Literal["http"]
     connection: str
-    path: str
-    key: str = Field(description="Field of a record that identifies it.")
+    path: str = Field(pattern="^/", description="Path of the batch upsert, below the connection's address.")
+    key: str = Field(description="Mapped field that identifies a record; its value also goes as the record's id.")
     records_field: str = "records"
     results_field: str = "results"
     timeout_seconds: float = Field(default=30, gt=0)
-    concurrency: int = Field(default=4, ge=1, le=64)
+    concurrency: int = Field(default=4, ge=1, le=64, description="Requests at the same time.")
 
 
 class SyncContract(DagContract):
     """One sync. `mapping` says for each destination field which model column fills it."""
 
-    sync: Identifier
-    transform: str = Field(description="Delivered when this transform was published.")
-    model: str = Field(description="Activation model (view `activation.<model>` in the warehouse).")
-    key: str = Field(description="Model column that identifies a record, unique in the model.")
-    destination: PostgresDestination | HttpDestination = Field(discriminator="type")
-    mapping: dict[str, str] = Field(min_length=1, description="destination field: model column")
-    batch_size: int = Field(default=500, ge=1, le=100_000)
-    max_attempts: int = Field(default=5, ge=1, description="Runs in which a rejected record is sent again.")
-    max_change_share: float = Field(
-        default=1.0, gt=0, le=1, description="Stop when more than this share of the known records would change."
+    sync: Identifier = Field(description="Its name, and that of the file.")
+    transform: Identifier = Field(description="Delivered when this transform was published.")
+    model: Text = Field(description="Activation model (view `activation.<model>` in the warehouse).")
+    key: Text = Field(description="Model column that identifies a record, unique in the model.")
+    destination: PostgresDestination | HttpDestination = Field(
+        discriminator="type", description="Where records go."
+    )
+    mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
+    batch_size: Count = Field(default=500, ge=1, le=100_000, description="How many records go at once.")
+    max_attempts: Count = Field(default=5, ge=1, description="Runs in which a rejected record is sent again.")
+    max_change_share: Number = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Stop when more than this share of the known records would change.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> SyncContract:
-        if self.mapping.get(self.destination.key) != self.key:
-            raise ValueError(
-                f"mapping must fill the destination's key {self.destination.key!r} from the model's key {self.key!r}"
-                f" (received {self.mapping.get(self.destination.key)!r})"
+        faults = Faults()
+        filled = self.mapping.get(self.destination.key)
+        if filled != self.key:
+            allowed = (
+                f"`{self.destination.key}: {self.key}`: the destination's key is filled from the model's"
             )
+            at = ("mapping", self.destination.key) if filled else ("mapping",)
+            faults.add(*at, received=filled or list(self.mapping), allowed=allowed)
+        faults.raise_any()
         return self

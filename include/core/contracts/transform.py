@@ -1,16 +1,18 @@
-"""The contract of a transform: which dbt models are built when, and what must hold before they are published."""
+"""The contract of a transform: which dbt models are built when, and what must hold before publication."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from include.core.contracts.common import DagContract, Identifier
+from include.core.contracts.common import DagContract, Identifier, Text
 
 
 class TransformContract(DagContract):
     """One group of dbt models that is built, gated and published as a whole."""
 
-    transform: Identifier
-    sources: tuple[str, ...] = Field(min_length=1, description="Built when one of these sources was published.")
-    select: tuple[str, ...] = Field(min_length=1, description="dbt selectors, such as `path:models`.")
-    exclude: tuple[str, ...] = ()
+    transform: Identifier = Field(description="Its name, and that of the file.")
+    sources: tuple[Identifier, ...] = Field(
+        min_length=1, description="Built when one of these sources was published."
+    )
+    select: tuple[Text, ...] = Field(min_length=1, description="dbt selectors, such as `path:models`.")
+    exclude: tuple[Text, ...] = Field(default=(), description="dbt selectors of what is left out.")
