@@ -1,0 +1,13 @@
+"""Reverse ETL: records of an activation model, delivered to an operational system.
+
+    plan      what the destination has not acknowledged, as the warehouse computes it
+    deliver   batches to a destination; each answer is remembered before the next question
+    settle    the books of a run: read = unchanged + delivered + rejected + unsent
+"""
+
+from include.activation.deliver import Backoff
+from include.activation.planning import Change, Plan
+from include.activation.report import SyncReport
+from include.activation.sync import plan, run, settle
+
+__all__ = ["Backoff", "Change", "Plan", "SyncReport", "plan", "run", "settle"]

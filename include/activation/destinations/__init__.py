@@ -1,0 +1,59 @@
+"""Where records are delivered. A new kind is one module with one class that keeps this protocol, and one line below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from include.activation.records import Outcome, Record
+from include.core.connection import Connection
+from include.core.contracts.sync import PostgresDestination, SyncContract
+from include.core.errors import ContractError
+
+
+class Destination(Protocol):
+    """An operational system that takes records by upsert, so that sending one twice has the effect of sending it once."""
+
+    #: How many batches may be sent at the same time, each from a thread of its own.
+    concurrency: int
+
+    def check(self) -> None:
+        """See that the destination can be reached and takes what the contract maps.
+
+        :raises TerminalError: it cannot take these records before a person changes something.
+        :raises TransientError: it does not answer.
+        """
+
+    def send(self, batch: Sequence[Record]) -> list[Outcome]:
+        """Deliver, and return one outcome for each record, in order. A batch has no key twice.
+
+        :raises TerminalError: nothing of this sync can be delivered; what was sent of the batch has an unknown fate.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+def open_destination(contract: SyncContract, connection: Connection) -> Destination:
+    """The destination of a sync. Nothing is contacted yet.
+
+    :raises ContractError: the connection is of another type than the contract's destination.
+    """
+    target = contract.destination
+    allowed = ("postgres",) if isinstance(target, PostgresDestination) else ("http", "https")
+    if connection.conn_type not in allowed:
+        raise ContractError(
+            "connection is of another type than the destination",
+            where=f"sync {contract.sync!r}, connection {connection.conn_id!r}",
+            received=connection.conn_type,
+            allowed=" or ".join(allowed),
+            todo=f"correct destination.connection, or AIRFLOW_CONN_{connection.conn_id.upper()}",
+        )
+    # Imported late: a DAG file that names a sync needs neither driver.
+    if isinstance(target, PostgresDestination):
+        from include.activation.destinations.postgres import PostgresTable
+
+        return PostgresTable(contract.sync, target, tuple(contract.mapping), connection)
+    from include.activation.destinations.http import HttpApi
+
+    return HttpApi(contract.sync, target, connection)

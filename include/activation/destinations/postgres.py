@@ -1,0 +1,231 @@
+"""A table in Postgres, written by upsert.
+
+A batch is one statement, and so one transaction: the records go as one JSON document and become typed at the destination, with
+the declared types of its columns. Compared with COPY into a temporary table this is as fast, and needs no right but
+SELECT, INSERT and UPDATE on the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from include.activation.records import DELIVERED, Outcome, Record
+from include.activation.session import connection_error, primary_message
+from include.core.connection import Connection
+from include.core.contracts.sync import PostgresDestination
+from include.core.errors import ContractError, TerminalError, Unreachable
+
+# People work in this database: whoever waits for one of their locks must not wait for ever.
+_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "lock_timeout": "30s"}
+# What the data of a record can break: types and ranges, constraints, views with a check, and exceptions of triggers.
+_ABOUT_A_RECORD = (pg.DataError, pg.IntegrityError, pg.WithCheckOptionViolation, pg.RaiseException)
+# What passes by itself: conflicts with other sessions, timeouts, a server that restarts, is full or went away.
+_PASSES = (psycopg.OperationalError, psycopg.InterfaceError)
+# Types whose `is distinct from` tells every difference. The rest (citext, json, ...) is compared as text.
+_COMPARED_AS_THEY_ARE = frozenset(
+    (
+        "smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "uuid", "text",
+        "character varying", "date", "timestamp with time zone", "timestamp without time zone",
+    )
+)
+
+
+@dataclass(frozen=True)
+class _Column:
+    declared: str
+    plain: str
+    insertable: bool
+    updatable: bool
+
+
+class PostgresTable:
+    """Delivers to one table. Not for use by two threads at once."""
+
+    concurrency = 1
+
+    def __init__(
+        self, sync: str, target: PostgresDestination, fields: tuple[str, ...], connection: Connection
+    ) -> None:
+        self._target, self._fields, self._connection = target, fields, connection
+        self._where = f"sync {sync!r}, destination {target.table} by connection {connection.conn_id!r}"
+        self._session: psycopg.Connection[Any] | None = None
+        self._upsert: sql.Composed | None = None
+
+    def check(self) -> None:
+        """See that table, columns, unique key and rights are there.
+
+        :raises TerminalError: one is not.
+        :raises Unreachable: the database does not answer.
+        """
+        session = self._connected()
+        try:
+            self._upsert = self._statement(session)
+        except _PASSES as error:
+            self.close()
+            raise Unreachable(primary_message(error), where=self._where) from error
+
+    def send(self, batch: Sequence[Record]) -> list[Outcome]:
+        """Upsert the batch. A record that the database refuses is found by halving, so that the others get in.
+
+        :raises TerminalError: the database refuses the statement as such.
+        """
+        try:
+            if self._upsert is None:
+                self.check()
+            return self._deliver(self._connected(), batch)
+        except Unreachable as error:
+            return [Outcome("retryable", error.what)] * len(batch)
+        except _PASSES as error:
+            # What was under way has an unknown fate; the session may be half dead.
+            self.close()
+            return [Outcome("retryable", primary_message(error))] * len(batch)
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._session is None or self._session.closed:
+            try:
+                self._session = psycopg.connect(self._connection.postgres_uri(**_SETTINGS), autocommit=True)
+            except psycopg.OperationalError as error:
+                raise connection_error(error, self._where) from error
+        return self._session
+
+    def _deliver(self, session: psycopg.Connection[Any], batch: Sequence[Record]) -> list[Outcome]:
+        assert self._upsert is not None
+        try:
+            session.execute(self._upsert, ["[" + ",".join(record.body for record in batch) + "]"])
+            return [DELIVERED] * len(batch)
+        except _ABOUT_A_RECORD as error:
+            if len(batch) == 1:
+                return [Outcome("rejected", _reason(error))]
+            middle = len(batch) // 2
+            return [*self._half(session, batch[:middle]), *self._half(session, batch[middle:])]
+        except _PASSES:
+            raise
+        except pg.CardinalityViolation as error:
+            raise TerminalError(
+                "two records of the model have the same key at the destination",
+                where=self._where,
+                received=primary_message(error),
+                allowed=f"one record for each value of {self._target.key!r}, as the destination compares them",
+                todo="correct the model's key, for example its letter case or leading zeros",
+            ) from error
+        except psycopg.Error as error:
+            raise TerminalError(
+                "the destination refuses the upsert", where=self._where, received=_reason(error), todo="see its rights"
+            ) from error
+
+    def _half(self, session: psycopg.Connection[Any], half: Sequence[Record]) -> list[Outcome]:
+        """Outcomes of one half, also when the session breaks: what the other half got must not be forgotten."""
+        try:
+            return self._deliver(session, half)
+        except _PASSES as error:
+            return [Outcome("retryable", primary_message(error))] * len(half)
+
+    def _statement(self, session: psycopg.Connection[Any]) -> sql.Composed:
+        """The upsert, made for the table as the catalog describes it."""
+        key = self._target.key
+        columns = self._columns(session)
+        others = [name for name in self._fields if name != key]
+        distinct = sql.SQL("({}) is distinct from ({})").format(
+            sql.SQL(", ").join(_comparable("t", name, columns[name]) for name in others),
+            sql.SQL(", ").join(_comparable("excluded", name, columns[name]) for name in others),
+        )
+        action = sql.SQL("do update set {} where {}").format(
+            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others), distinct
+        )
+        names = sql.SQL(", ").join(map(sql.Identifier, self._fields))
+        typed = sql.SQL(", ").join(
+            sql.Identifier(name) + sql.SQL(" " + columns[name].declared) for name in self._fields
+        )
+        return sql.SQL(
+            "insert into {table} as t ({names}) select {names} from json_to_recordset(%s::json) as r ({typed})"
+            " on conflict ({key}) {action}"
+        ).format(
+            table=self._table(),
+            names=names,
+            typed=typed,
+            key=sql.Identifier(key),
+            action=action if others else sql.SQL("do nothing"),
+        )
+
+    def _columns(self, session: psycopg.Connection[Any]) -> dict[str, _Column]:
+        table = self._table().as_string(session)
+        with session.transaction():
+            # Type names come with their schema then, whatever the login's own path.
+            session.execute("set local search_path = pg_catalog")
+            rows = session.execute(_COLUMNS, {"table": table}).fetchall()
+            unique = session.execute(_UNIQUE, {"table": table}).fetchall()
+        columns = {row[0]: _Column(*row[1:]) for row in rows}
+        missing = [name for name in self._fields if name not in columns]
+        if missing:
+            raise ContractError(
+                "mapping names columns that the destination's table does not have (or that this login may not see)",
+                where=self._where,
+                received=", ".join(missing),
+                allowed=", ".join(columns) or "nothing: there is no such table",
+                todo="correct destination.table or the mapping",
+            )
+        if (self._target.key,) not in unique:
+            raise ContractError(
+                "the destination's key is not unique there, so that nothing could be upserted on it",
+                where=self._where,
+                received=self._target.key,
+                allowed=", ".join(name for (name,) in unique) or "no column of this table is unique by itself",
+                todo="correct destination.key, or have a unique constraint made on it",
+            )
+        locked = [
+            name
+            for name in self._fields
+            if not columns[name].insertable or not (columns[name].updatable or name == self._target.key)
+        ]
+        if locked:
+            raise TerminalError(
+                "the destination's login may not write mapped columns",
+                where=self._where,
+                received=", ".join(locked),
+                allowed="columns that it may insert and update",
+                todo=f"grant select, insert, update on {self._target.table} to {self._connection.login}, or unmap them",
+            )
+        return columns
+
+    def _table(self) -> sql.Identifier:
+        schema, _, table = self._target.table.partition(".")
+        return sql.Identifier(schema, table) if table else sql.Identifier(schema)
+
+
+def _comparable(side: str, name: str, column: _Column) -> sql.Composed:
+    value = sql.SQL(side + ".") + sql.Identifier(name)
+    return value if column.plain in _COMPARED_AS_THEY_ARE else value + sql.SQL("::text")
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Message, code and the constraint or column. Not the detail, which repeats all values of the row."""
+    named = error.diag.constraint_name or error.diag.column_name
+    return f"{primary_message(error)} [{error.sqlstate}{f', {named}' if named else ''}]"
+
+
+_COLUMNS = """
+select a.attname, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, null),
+    a.attgenerated = '' and a.attidentity <> 'a' and has_column_privilege(c.oid, a.attnum, 'insert'),
+    a.attgenerated = '' and a.attidentity <> 'a' and has_column_privilege(c.oid, a.attnum, 'update')
+from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.oid = to_regclass(%(table)s) and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+"""
+
+_UNIQUE = """
+select a.attname
+from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+where i.indrelid = to_regclass(%(table)s) and i.indisunique and i.indisvalid and i.indimmediate
+    and i.indnkeyatts = 1 and i.indpred is null and i.indexprs is null
+"""

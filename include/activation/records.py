@@ -1,0 +1,36 @@
+"""What travels between the plan, the delivery and a destination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One planned record.
+
+    `body` is the mapped record as a JSON object, rendered by the warehouse: times in ISO 8601 with their zone, `numeric` and
+    `bigint` as strings, because most readers of JSON make a double of a number. `fingerprint` is the SHA-256 of it.
+    """
+
+    key: str
+    fingerprint: bytes
+    body: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the destination said about one record, in the order in which the records were given.
+
+    - delivered: it holds the record now.
+    - rejected: it refuses this record as it is; `reason` says why. Sending it again at once cannot help.
+    - retryable: nobody knows, or it asks to come back (after `retry_after` seconds, when it named a time).
+    """
+
+    kind: Literal["delivered", "rejected", "retryable"]
+    reason: str = ""
+    retry_after: float | None = None
+
+
+DELIVERED = Outcome("delivered")

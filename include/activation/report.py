@@ -1,0 +1,78 @@
+"""What a run of a sync did, as counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from include.activation.planning import Change, Plan
+from include.core.errors import BooksDoNotBalance
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """Counts of records: read = unchanged + delivered + rejected + unsent.
+
+    rejected: refused in this run, and held back because they were refused too often (`held` of them). unsent: planned, without
+    an answer. `sync_run_id` is the row in `ledger.sync_run`; None for a dry run, which leaves none.
+    """
+
+    sync: str
+    run_id: str
+    sync_run_id: int | None
+    model_version: str
+    status: str
+    read: int
+    unchanged: int
+    creates: int
+    updates: int
+    delivered: int
+    rejected: int
+    held: int
+    unsent: int
+    seconds: float
+    samples: tuple[Change, ...] = ()
+
+    def counts(self) -> dict[str, Any]:
+        """The report without samples: names and numbers only, fit for a log or for another task."""
+        counts = asdict(self)
+        del counts["samples"]
+        return counts
+
+    def check_books(self) -> None:
+        """See that every record that was read has exactly one fate.
+
+        :raises BooksDoNotBalance: one is missing or counted twice.
+        """
+        fates = self.unchanged + self.delivered + self.rejected + self.unsent
+        planned = self.delivered + self.rejected - self.held + self.unsent
+        if self.read != fates or self.creates + self.updates != planned:
+            raise BooksDoNotBalance(
+                "records that were read and what became of them differ",
+                where=f"sync {self.sync!r}, sync_run {self.sync_run_id}",
+                received=f"read {self.read}, planned {self.creates + self.updates}; unchanged {self.unchanged}, delivered"
+                f" {self.delivered}, rejected {self.rejected} (held {self.held}), unsent {self.unsent}",
+                allowed="read = unchanged + delivered + rejected + unsent",
+                todo="look at ledger.sync_record for this run; the state is kept, a new run sends what is still missing",
+            )
+
+
+def dry_report(plan: Plan, run_id: str, seconds: float) -> SyncReport:
+    """The report of a run that sent nothing on purpose: all that is planned is unsent."""
+    return SyncReport(
+        sync=plan.sync,
+        run_id=run_id,
+        sync_run_id=None,
+        model_version=plan.model_version,
+        status="planned",
+        read=plan.read,
+        unchanged=plan.unchanged,
+        creates=plan.creates,
+        updates=plan.updates,
+        delivered=0,
+        rejected=plan.held,
+        held=plan.held,
+        unsent=plan.planned,
+        seconds=seconds,
+        samples=plan.samples,
+    )

@@ -1,0 +1,201 @@
+"""Planning, delivering and settling one sync. What flows call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+from include.activation.deliver import Backoff, Delivery, Progress
+from include.activation.destinations import Destination, open_destination
+from include.activation.planning import Plan, PlanCursor, check_breaker, open_plan, planned_batches, samples
+from include.activation.report import SyncReport, dry_report
+from include.activation.session import Session, only_writer, try_lock, unlock, warehouse_session
+from include.activation.state import State, recover
+from include.core.connection import Connection
+from include.core.contracts.sync import SyncContract
+from include.core.errors import MillraceError, TerminalError, TransientError
+
+_log = logging.getLogger("millrace.activation")
+_BACKOFF = Backoff()
+
+
+def plan(contract: SyncContract, warehouse: Connection) -> Plan:
+    """What a run would send now, with samples. Sends nothing.
+
+    :raises BreakerTripped: more would change than the contract allows.
+    :raises ContractError: the model lacks a mapped column.
+    :raises TerminalError: the model is not published, or has a key twice or without a value.
+    :raises Unreachable: the warehouse does not answer.
+    """
+    with warehouse_session(warehouse, contract.sync) as session:
+        if try_lock(session, contract.sync):
+            # What a crashed run left in the air would be missing from the plan.
+            recover(session, contract.sync)
+            unlock(session, contract.sync)
+        with open_plan(session, contract, hold=False) as (counts, cursor):
+            planned = replace(counts, samples=samples(cursor))
+    _log.info(
+        "%s: %d read, %d unchanged, %d to create, %d to update (%d of them rejected before), %d held",
+        *(contract.sync, planned.read, planned.unchanged, planned.creates, planned.updates, planned.again, planned.held),
+    )
+    check_breaker(contract, planned)
+    return planned
+
+
+def run(
+    contract: SyncContract,
+    warehouse: Connection,
+    destination: Connection,
+    *,
+    run_id: str,
+    dry_run: bool = False,
+    backoff: Backoff = _BACKOFF,
+    progress: Progress = lambda settled: None,
+) -> SyncReport:
+    """Deliver what changed since the destination last acknowledged it. Safe to run again at any time.
+
+    :param run_id: the run that asks; it is kept in the ledger.
+    :param dry_run: plan, check the destination and report, but send and remember nothing.
+    :param progress: called with the number of records answered so far.
+    :raises TransientError: some records have no answer; the next call sends what is still missing. LeaseHeld when another run
+        delivers this sync, Unreachable when the warehouse or the destination does not answer.
+    :raises TerminalError: see `plan`; or the destination refuses the login, the table, the path or the fields.
+    :raises BooksDoNotBalance: what was read and what became of it differ.
+    """
+    started = time.monotonic()
+    if dry_run:
+        target = open_destination(contract, destination)
+        try:
+            target.check()
+        finally:
+            target.close()
+        return dry_report(plan(contract, warehouse), run_id, time.monotonic() - started)
+    with warehouse_session(warehouse, contract.sync) as session, only_writer(session, contract.sync):
+        recover(session, contract.sync)
+        target = open_destination(contract, destination)
+        try:
+            target.check()
+            with open_plan(session, contract, hold=True) as (planned, cursor):
+                check_breaker(contract, planned)
+                return _deliver(session, contract, target, planned, cursor, run_id, started, backoff, progress)
+        finally:
+            target.close()
+
+
+def _deliver(
+    session: Session,
+    contract: SyncContract,
+    target: Destination,
+    planned: Plan,
+    cursor: PlanCursor,
+    run_id: str,
+    started: float,
+    backoff: Backoff,
+    progress: Progress,
+) -> SyncReport:
+    state = State(session, contract.sync, _begin(session, planned, run_id))
+    _log.info("%s: sending %d of %d records", contract.sync, planned.planned, planned.read)
+    delivery = Delivery(target, state, planned_batches(cursor, contract.batch_size), backoff, progress)
+    tally = delivery.run()
+    # Counted where it is remembered, not where it was sent: the two must agree.
+    delivered, rejected = state.counted()
+    unsent = tally.unsent
+    if delivery.error is not None or tally.unsent:
+        unsent += planned.planned - tally.fetched
+    status = "failed" if delivery.error is not None else "incomplete" if unsent else "delivered"
+    report = SyncReport(
+        sync=contract.sync,
+        run_id=run_id,
+        sync_run_id=state.sync_run_id,
+        model_version=planned.model_version,
+        status=status,
+        read=planned.read,
+        unchanged=planned.unchanged,
+        creates=planned.creates,
+        updates=planned.updates,
+        delivered=delivered,
+        rejected=rejected + planned.held,
+        held=planned.held,
+        unsent=unsent,
+        seconds=time.monotonic() - started,
+    )
+    problem = _problem(contract, report, delivery)
+    _finish(session, report, problem)
+    recover(session, contract.sync)
+    _log.info(
+        "%s: %d delivered, %d rejected (%d of them held), %d unchanged, %d unsent, in %.1f s",
+        *(contract.sync, report.delivered, report.rejected, report.held, report.unchanged, report.unsent, report.seconds),
+    )
+    report.check_books()
+    if problem is not None:
+        raise problem
+    return report
+
+
+def _problem(contract: SyncContract, report: SyncReport, delivery: Delivery) -> BaseException | None:
+    if delivery.error is not None:
+        return delivery.error
+    if not report.unsent:
+        return None
+    reasons = "; ".join(f"{reason} ({count} times)" for reason, count in sorted(delivery.tally.reasons.items())[:5])
+    return TransientError(
+        f"{report.unsent} of {report.creates + report.updates} records have no answer; {report.delivered} were delivered",
+        where=f"sync {contract.sync!r}, destination connection {contract.destination.connection!r}",
+        received=reasons or None,
+        todo="see whether the destination is up; the next try sends only what is still missing",
+    )
+
+
+def settle(contract: SyncContract, warehouse: Connection, *, run_id: str) -> SyncReport:
+    """The report of the last delivery that `run_id` asked for, from the ledger, with its books checked once more.
+
+    :raises TerminalError: that run delivered nothing, or did not end well.
+    :raises BooksDoNotBalance: what was read and what became of it differ.
+    """
+    with warehouse_session(warehouse, contract.sync) as session:
+        row = session.execute(
+            "select sync, run_id, sync_run_id, model_version, status, read, unchanged, creates, updates, delivered,"
+            " rejected + held, held, unsent, coalesce(extract(epoch from finished_at - started_at), 0)::float8"
+            " from ledger.sync_run where sync = %s and run_id = %s order by sync_run_id desc limit 1",
+            (contract.sync, run_id),
+        ).fetchone()
+    report = SyncReport(*row) if row else None
+    if report is None or report.status != "delivered":
+        raise TerminalError(
+            "this run did not deliver",
+            where=f"sync {contract.sync!r}, run {run_id!r}",
+            received=report.status if report else "no row in ledger.sync_run",
+            allowed="delivered",
+            todo="run the delivery of this run again",
+        )
+    report.check_books()
+    return report
+
+
+def _begin(session: Session, planned: Plan, run_id: str) -> int:
+    row = session.execute(
+        "insert into ledger.sync_run"
+        " (sync, run_id, model_version, status, read, unchanged, creates, updates, held, unsent)"
+        " values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s) returning sync_run_id",
+        (
+            *(planned.sync, run_id, planned.model_version, planned.read, planned.unchanged),
+            *(planned.creates, planned.updates, planned.held, planned.planned),
+        ),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _finish(session: Session, report: SyncReport, problem: BaseException | None) -> None:
+    values: dict[str, Any] = report.counts() | {"error": None if problem is None else _message(problem)}
+    session.execute(
+        "update ledger.sync_run set status = %(status)s, finished_at = clock_timestamp(), delivered = %(delivered)s,"
+        " rejected = %(rejected)s - %(held)s, unsent = %(unsent)s, error = %(error)s where sync_run_id = %(sync_run_id)s",
+        values,
+    )
+
+
+def _message(problem: BaseException) -> str:
+    return str(problem) if isinstance(problem, MillraceError) else f"{type(problem).__name__}: {problem}"
