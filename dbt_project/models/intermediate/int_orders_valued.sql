@@ -28,8 +28,8 @@ valued as (
 
     select
         *,
-        case when is_recognised then {{ to_eur('order_total') }} else 0 end as gross_revenue_eur,
-        case when is_recognised then {{ to_eur('refunded_amount') }} else 0 end as refunded_eur
+        case when is_recognised then {{ to_eur('order_total') }} else 0.00 end as gross_revenue_eur,
+        case when is_recognised then {{ to_eur('refunded_amount') }} else 0.00 end as refunded_eur
 
     from joined
 

@@ -20,9 +20,9 @@ select
     days.revenue_date,
     count(orders.order_id) as orders,
     count(distinct orders.customer_id) as customers,
-    coalesce(sum(orders.gross_revenue_eur), 0) as gross_revenue_eur,
-    coalesce(sum(orders.refunded_eur), 0) as refunded_eur,
-    coalesce(sum(orders.net_revenue_eur), 0) as net_revenue_eur
+    coalesce(sum(orders.gross_revenue_eur), 0.00) as gross_revenue_eur,
+    coalesce(sum(orders.refunded_eur), 0.00) as refunded_eur,
+    coalesce(sum(orders.net_revenue_eur), 0.00) as net_revenue_eur
 
 from days
 left join orders

@@ -5,7 +5,8 @@ with events as (
 )
 
 select
-    session_id,
+    -- a uuid is text to most tools that read a mart
+    session_id::text as session_id,
     -- a visitor may log in half-way through a session
     max(customer_id) as customer_id,
     min(device) as device,
