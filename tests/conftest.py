@@ -11,26 +11,31 @@ import pytest
 from include.stack.home import PROJECT_ROOT, Home
 from tests.support import stack
 
+_KINDS = {"dags": "dags", "dbt": "dbt", "integration": "integration", "e2e": "e2e", "benchmarks": "bench"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder under tests/: the marker says how much it needs and how long it takes."""
-    kinds = {"dags": "dags", "dbt": "dbt", "integration": "integration", "e2e": "e2e", "benchmarks": "bench"}
+    """Mark each test by its folder: the marker says how much it needs. The fast ones come first."""
     for item in items:
         folder = item.path.relative_to(PROJECT_ROOT / "tests").parts[0]
-        item.add_marker(kinds.get(folder, "unit"))
+        item.add_marker(_KINDS.get(folder, "unit"))
+    order = ["unit", *_KINDS.values()]
+    items.sort(
+        key=lambda item: min(order.index(mark.name) for mark in item.iter_markers() if mark.name in order)
+    )
 
 
 @pytest.fixture(scope="session")
-def service_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A state directory for the services of this test run."""
-    return Home(tmp_path_factory.mktemp("services"))
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
+    """Postgres and S3 for the whole test run."""
+    with stack.started(Home(tmp_path_factory.mktemp("storage")), "throw-away") as services:
+        yield services
 
 
 @pytest.fixture(scope="session")
-def postgres_server(service_home: Home) -> Iterator[stack.PostgresServer]:
+def postgres_server(storage: stack.Stack) -> stack.PostgresServer:
     """A real Postgres 18 for the whole test run."""
-    with stack.postgres_server(service_home) as server:
-        yield server
+    return storage.postgres
 
 
 @pytest.fixture
@@ -41,13 +46,19 @@ def database(postgres_server: stack.PostgresServer) -> Iterator[Callable[..., st
 
 
 @pytest.fixture(scope="session")
-def s3_store(service_home: Home) -> Iterator[stack.S3Store]:
+def s3_store(storage: stack.Stack) -> stack.S3Store:
     """A real S3 server with the bucket `landing` for the whole test run."""
-    with stack.s3_server(service_home) as store:
-        yield store
+    return storage.store
 
 
 @pytest.fixture
 def landing_prefix() -> str:
     """A prefix of its own for each test in the shared bucket."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
+    """The whole stack with Airflow, in a state directory of its own, for the whole test run."""
+    with stack.started(Home(tmp_path_factory.mktemp("stack"))) as services:
+        yield services

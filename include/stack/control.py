@@ -37,7 +37,7 @@ def running(home: Home) -> bool:
 def up(home: Home, say: Say = print, *, profile: str = "all", watch: int | None = None) -> None:
     """Start what is not running and return when all of it is healthy.
 
-    :param profile: `all`, or `storage` for Postgres and S3 alone
+    :param profile: `all`, or `throw-away` for Postgres and S3 alone, as tests need them
     :param watch: the stack stops when this process is gone
     :raises StackError: a service cannot be started; the message has the last lines of its log
     """

@@ -46,7 +46,7 @@ if [ "$(cat "$venv/.ready" 2>/dev/null || true)" = "$wanted" ]; then exit 0; fi
 
 mkdir -p "$venv"
 # a second `make` in another shell waits for the first
-exec 9>"$root/.venv/.lock"
+exec 9>"$venv/.setup-lock"
 if command -v flock >/dev/null; then flock 9; fi
 if [ "$(cat "$venv/.ready" 2>/dev/null || true)" = "$wanted" ]; then exit 0; fi
 

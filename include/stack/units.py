@@ -13,7 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -63,9 +63,12 @@ class Unit:
     grace: float = 10
 
 
-def _postgres(context: Context) -> Launch:
-    who = postgres.initialise(context.home, context.secrets["POSTGRES_SUPERUSER_PASSWORD"])
-    return Launch(postgres.server_command(who, context.ports["postgres"]), who.options())
+def _postgres(settings: dict[str, str] | None = None) -> Callable[[Context], Launch]:
+    def launch(context: Context) -> Launch:
+        who = postgres.initialise(context.home, context.secrets["POSTGRES_SUPERUSER_PASSWORD"])
+        return Launch(postgres.server_command(who, context.ports["postgres"], settings), who.options())
+
+    return launch
 
 
 def _postgres_healthy(context: Context, _started: float) -> bool:
@@ -170,14 +173,14 @@ def _dbt_fingerprint(context: Context) -> str:
 
 def _dbt_parse(context: Context) -> Launch | None:
     project = context.home.root / "dbt_project"
-    if not (project / "dbt_project.yml").exists():
-        return None
     stamp = context.home.path / "dbt_parsed"
     parsed = stamp.exists() and (project / "target" / "manifest.json").exists()
     if parsed and stamp.read_text() == _dbt_fingerprint(context):
         return None
     dbt = shutil.which("dbt", path=process_environment(context.home)["PATH"]) or "dbt"
-    command = [dbt, "parse", "--quiet", "--project-dir", str(project), "--profiles-dir", str(project)]
+    # the schemas that the DAG builds, not a developer's
+    folders = ["--project-dir", str(project), "--profiles-dir", str(project)]
+    command = [dbt, "parse", "--target", "prod", *folders]
     return Launch(command, {"env": process_environment(context.home)})
 
 
@@ -185,12 +188,11 @@ def _dbt_parsed(context: Context) -> None:
     (context.home.path / "dbt_parsed").write_text(_dbt_fingerprint(context))
 
 
-STORAGE = (
-    Unit("postgres", _postgres, healthy=_postgres_healthy, patience=60, stop_with=signal.SIGINT),
-    Unit("s3", _s3, healthy=_answers("s3"), patience=30),
-)
-ALL = (
-    *STORAGE,
+POSTGRES = Unit("postgres", _postgres(), healthy=_postgres_healthy, patience=60, stop_with=signal.SIGINT)
+S3 = Unit("s3", _s3, healthy=_answers("s3"), patience=30)
+ALL: tuple[Unit, ...] = (
+    POSTGRES,
+    S3,
     Unit("contacts-api", _contacts_api, healthy=_answers("contacts-api"), patience=30),
     Unit("databases", _module("include.stack.prepare"), after=("postgres",)),
     Unit("migrate", _migrate, after=("databases",), done=_migrated),
@@ -218,6 +220,8 @@ ALL = (
         grace=1,
     ),
 )
-if not (Path(__file__).parents[2] / "tests/support/contacts_api.py").exists():
-    ALL = tuple(unit for unit in ALL if unit.name != "contacts-api")
-PROFILES = {"all": ALL, "storage": STORAGE}
+PROFILES = {
+    "all": ALL,
+    # for tests that need a database and a store, and not their durability
+    "throw-away": (replace(POSTGRES, launch=_postgres(postgres.THROW_AWAY)), S3),
+}

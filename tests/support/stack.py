@@ -1,13 +1,10 @@
-"""Throw-away services for tests: a Postgres and an S3 server of their own, gone when the test run ends."""
+"""Services for tests: Postgres and S3, or the whole stack, of their own, gone when the test run ends."""
 
 from __future__ import annotations
 
-import signal
-import socket
+import os
 import subprocess
-import time
-import urllib.error
-import urllib.request
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +14,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from include.stack import postgres, s3, secrets
-from include.stack.home import Home
-from include.stack.ports import LOOPBACK
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+from include.stack import control, databases, ports, postgres, s3, secrets
+from include.stack.environment import process_environment, ui_url
+from include.stack.home import PROJECT_ROOT, Home
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class PostgresServer:
 
 @dataclass(frozen=True)
 class S3Store:
-    """A running S3 server with one empty bucket."""
+    """A running S3 server with one bucket, which is empty at first."""
 
     endpoint_url: str
     access_key: str
@@ -67,68 +56,70 @@ class S3Store:
     folder: Path
 
 
-@contextmanager
-def postgres_server(home: Home) -> Iterator[PostgresServer]:
-    """A server on a free port with its data in `home`; stopped at the end."""
-    home.create()
-    password = secrets.load_or_create(home.secrets_file)["POSTGRES_SUPERUSER_PASSWORD"]
-    who = postgres.initialise(home, password)
-    server = PostgresServer(LOOPBACK, free_port(), password)
-    command = postgres.server_command(who, server.port, postgres.THROW_AWAY)
-    with home.log("postgres").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **who.options())
-    try:
-        _wait(
-            lambda: psycopg.connect(server.conninfo(), connect_timeout=2).close(),
-            process,
-            home.log("postgres"),
+@dataclass(frozen=True)
+class Stack:
+    """A running stack, or a part of one."""
+
+    home: Home
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return ports.remembered(self.home.ports_file)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return secrets.load_or_create(self.home.secrets_file)
+
+    @property
+    def url(self) -> str:
+        """The web UI; log in as `admin` with `admin_password`."""
+        return ui_url(self.home)
+
+    @property
+    def admin_password(self) -> str:
+        return self.secrets["AIRFLOW_ADMIN_PASSWORD"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for a child process that works with this stack."""
+        return process_environment(self.home)
+
+    @property
+    def postgres(self) -> PostgresServer:
+        return PostgresServer(
+            ports.LOOPBACK, self.ports["postgres"], self.secrets["POSTGRES_SUPERUSER_PASSWORD"]
         )
-        yield server
+
+    @property
+    def store(self) -> S3Store:
+        keys = self.secrets
+        endpoint = s3.endpoint(self.ports["s3"])
+        folder = self.home.s3 / s3.BUCKET
+        return S3Store(endpoint, keys["S3_ACCESS_KEY"], keys["S3_SECRET_KEY"], s3.BUCKET, folder)
+
+    def conninfo(self, role: str) -> str:
+        """A connection URI for one of the stack's roles, such as `shop_owner` or `millrace_loader`."""
+        return databases.conninfo(role, self.ports["postgres"], self.secrets)
+
+    def millrace(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this stack, in the project root."""
+        return subprocess.run(
+            [sys.executable, "-m", "include.cli", *arguments],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+
+@contextmanager
+def started(home: Home, profile: str = "all") -> Iterator[Stack]:
+    """A stack in a state directory of its own; stopped at the end, also when this process is killed."""
+    try:
+        control.up(home, profile=profile, watch=os.getpid())
+        yield Stack(home)
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        control.down(home, lambda _line: None)
         postgres.remove(home)
-
-
-@contextmanager
-def s3_server(home: Home) -> Iterator[S3Store]:
-    """A server on a free port with its folder in `home`; stopped at the end."""
-    home.create()
-    keys = secrets.load_or_create(home.secrets_file)
-    port = free_port()
-    with home.log("s3").open("ab") as log:
-        process = subprocess.Popen(
-            s3.server_command(port, home.s3),
-            env=s3.server_environment(keys["S3_ACCESS_KEY"], keys["S3_SECRET_KEY"]),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
-    store = S3Store(
-        s3.endpoint(port), keys["S3_ACCESS_KEY"], keys["S3_SECRET_KEY"], s3.BUCKET, home.s3 / s3.BUCKET
-    )
-    try:
-        _wait(lambda: _answers(store.endpoint_url), process, home.log("s3"))
-        yield store
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> None:
-    try:
-        urllib.request.urlopen(url, timeout=2).close()
-    except urllib.error.HTTPError:
-        return  # it answers: without a signature the answer is a refusal
-
-
-def _wait(check, process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            check()
-            return
-        except (OSError, psycopg.OperationalError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{log.name}: {error}\n{log.read_text()[-2000:]}") from error
-            time.sleep(0.05)
