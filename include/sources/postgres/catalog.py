@@ -28,13 +28,22 @@ with recursive resolve(attnum, typid, typmod) as (
 )
 select a.attname as column, not a.attnotnull as nullable, format_type(a.atttypid, a.atttypmod) as declared,
        format_type(r.typid, r.typmod) as resolved, t.typname as name, n.nspname as namespace, t.typtype::text as kind,
-       r.typmod as typmod, e.typname as element_name, en.nspname as element_namespace, e.typtype::text as element_kind
+       r.typmod as typmod, e.typname as element_name, en.nspname as element_namespace, e.typtype::text as element_kind,
+       eb.typname as element_base
   from pg_attribute a
   join resolve r on r.attnum = a.attnum
   join pg_type t on t.oid = r.typid and t.typtype <> 'd'
   join pg_namespace n on n.oid = t.typnamespace
   left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
   left join pg_namespace en on en.oid = e.typnamespace
+  left join lateral (
+    with recursive below(typid) as (
+        select e.oid
+        union all
+        select d.typbasetype from below join pg_type d on d.oid = below.typid where d.typtype = 'd'
+    )
+    select b.typname from below join pg_type b on b.oid = below.typid where b.typtype <> 'd'
+  ) eb on true
  where a.attrelid = %(table)s and a.attnum > 0 and not a.attisdropped
  order by a.attnum
 """

@@ -38,7 +38,10 @@ _MAX_DECIMAL_DIGITS = 38
 
 @dataclass(frozen=True)
 class CatalogType:
-    """One column as the catalog describes it; domains are resolved to the type below them."""
+    """One column as the catalog describes it; domains are resolved to the type below them.
+
+    `element_base` is what an array's elements are below any domain.
+    """
 
     column: str
     nullable: bool
@@ -51,6 +54,7 @@ class CatalogType:
     element_name: str | None
     element_namespace: str | None
     element_kind: str | None
+    element_base: str | None
 
 
 def column_for(found: CatalogType, *, where: str, as_text: bool = False) -> Column:
@@ -79,7 +83,7 @@ def _decide(found: CatalogType, where: str) -> tuple[str, str]:
 
 
 def _array_type(found: CatalogType, where: str) -> str:
-    if found.element_name == "money":
+    if found.element_base == "money":
         raise _refused(found, where)
     plain = found.element_namespace == "pg_catalog" and found.element_kind == "b" and found.element_name not in _AS_TEXT
     ranges = found.element_namespace == "pg_catalog" and found.element_kind in ("r", "m")
@@ -107,7 +111,8 @@ def _fits_decimal(typmod: int) -> bool:
 def expression(column: Column) -> sql.Composable:
     """What to select so that the column arrives in its carrier."""
     name = sql.Identifier(column.name)
-    if column.source_type == "money":
+    if column.raw_type == "numeric":
+        # money, or a domain over it, whose own text depends on the server's locale; a plain numeric stays as it is
         return sql.SQL("{}::numeric::text").format(name)
     if column.carrier in ("decimal", "text"):
         return sql.SQL("{}::text").format(name)
