@@ -26,7 +26,7 @@ class Connection:
     login: str = ""
     password: str = field(default="", repr=False)
     schema: str = ""
-    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    extra: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def postgres_uri(self, **options: str) -> str:
         """A libpq URI. `options` are server settings given as `-c name=value`; extras such as `sslmode` are passed on."""

@@ -119,14 +119,11 @@ def _data_source(connection: Connection) -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
-    from sqlalchemy import URL
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    url = URL.create(
-        "postgresql+psycopg", connection.login, connection.password, connection.host, connection.port, connection.schema
-    )
-    return context.data_sources.add_postgres("warehouse", connection_string=url.render_as_string(hide_password=False))
+    url = connection.postgres_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+    return context.data_sources.add_postgres("warehouse", connection_string=url)
 
 
 def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: frozenset[str]) -> Failure:

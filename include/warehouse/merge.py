@@ -1,6 +1,6 @@
 """Merging a staging batch into its raw table. Every statement here runs inside the transaction that publishes the load.
 
-Rows are compared as images (`*<>`): bytes, not equality, so that 1.0 and 1.00, or two spellings of the same JSON, count as
+Rows are compared as images (the function behind `*<>`): bytes, not equality, so that 1.0 and 1.00, or two spellings of the same JSON, count as
 a change, and types that have no equality at all can be compared
 (https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON).
 """
@@ -128,7 +128,7 @@ def _upsert(session: psycopg.Connection[Any], target: Target, load_id: int, batc
         " select {names}, %(load)s, now() from batch"
         " on conflict ({key}) do update set {set}"
         " where r._load_id <= excluded._load_id"
-        " and (r._deleted_at is not null or row({ours}) *<> row({theirs}))"
+        " and (r._deleted_at is not null or record_image_ne(row({ours}), row({theirs})))"
         " returning (xmax = 0) as inserted)"
         " select count(*) filter (where inserted), count(*) filter (where not inserted), (select count(*) from batch)"
         " from merged"

@@ -59,15 +59,13 @@ def stage(
         )
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.columns)
         sent = 0
-        with (
-            session.cursor() as cursor,
-            cursor.copy(sql.SQL("copy {} ({}) from stdin (format csv)").format(name, columns)) as copy,
-        ):
-            for batch in batches:
-                copy.write(_csv(batch))
-                sent += batch.num_rows
-                progress(sent)
-        held = cursor.rowcount
+        with session.cursor() as cursor:
+            with cursor.copy(sql.SQL("copy {} ({}) from stdin (format csv)").format(name, columns)) as copy:
+                for batch in batches:
+                    copy.write(_csv(batch))
+                    sent += batch.num_rows
+                    progress(sent)
+            held = cursor.rowcount
         if held != expected:
             raise NotLanded(
                 "the staging batch does not hold what the manifest lists",
