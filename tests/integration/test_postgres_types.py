@@ -365,3 +365,20 @@ def test_a_value_beyond_its_carrier_is_refused_and_carried_as_text_when_asked(
         ).fetchone()
     assert carried[1] is None
     assert same == (True,)
+
+
+def test_text_that_a_database_without_encoding_never_checked_is_refused(postgres_server: Any) -> None:
+    with psycopg.connect(postgres_server.conninfo(), autocommit=True) as server:
+        server.execute("drop database if exists test_sql_ascii with (force)")
+        server.execute(
+            "create database test_sql_ascii encoding 'SQL_ASCII' locale 'C' locale_provider libc template template0"
+        )
+    uri = postgres_server.conninfo("test_sql_ascii")
+    with psycopg.connect(uri, autocommit=True) as admin:
+        admin.execute("create schema types")
+        admin.execute("create table types.t (id int, v text)")
+        admin.execute("insert into types.t values (1, 'plain'), (2, convert_from('\\xc3a9', 'SQL_ASCII'))")
+        assert list(_carried(uri, _contract({"t": "text"})))[0][2] == {1: "plain", 2: "é"}
+        admin.execute("insert into types.t values (3, convert_from('\\xe9', 'SQL_ASCII'))")
+    with pytest.raises(TypeNotExact, match="text in UTF-8"):
+        list(_carried(uri, _contract({"t": "text"})))

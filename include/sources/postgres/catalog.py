@@ -57,6 +57,13 @@ select a.attname as column
  order by k.place
 """
 
+_STORAGE = """
+select to_regclass(%(name)s)::oid::bigint, array(
+    select pg_relation_filenode(t) from (
+        select %(oid)s::oid::regclass union select relid from pg_partition_tree(%(oid)s::oid::regclass)
+    ) as parts(t) order by 1)
+"""
+
 #: Tables, partitioned tables, views, materialised views, foreign tables.
 READABLE_KINDS = ("r", "p", "v", "m", "f")
 
@@ -70,6 +77,18 @@ def catalog_types(connection: Connection[Any], table_oid: int) -> list[CatalogTy
 def primary_key(connection: Connection[Any], table_oid: int) -> tuple[str, ...]:
     """The columns of a table's primary key in the key's order; empty when it has none."""
     return tuple(row[0] for row in connection.execute(_PRIMARY_KEY, (table_oid,)))
+
+
+def storage(connection: Connection[Any], table_oid: int, name: str) -> tuple[Any, ...]:
+    """Which files hold the table and its partitions at this moment, and which table has the name.
+
+    TRUNCATE, a rewriting ALTER TABLE, a detached partition and a swap of names respect no snapshot: a reader that has an
+    older one sees an empty or another table. They all change this. Ask outside a transaction: inside one the server answers
+    from its caches.
+    """
+    row = connection.execute(_STORAGE, {"oid": table_oid, "name": name}).fetchone()
+    assert row is not None
+    return (row[0], tuple(row[1]))
 
 
 def find_table(connection: Connection[Any], contract: SourceContract, stream: Stream) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import SourceForbidden, TerminalError, TransientError, Unreachable
+from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
 from include.core.schema import StreamSchema
 from include.sources import Horizon
 from include.sources.postgres import catalog
@@ -77,16 +77,21 @@ class PostgresSource:
     @contextmanager
     def snapshot(self, streams: list[Stream]) -> Iterator[PostgresSnapshot]:
         with _translated(self._where):
-            exporter = psycopg.connect(self._uri)
-        with exporter:
+            exporter, watcher = psycopg.connect(self._uri), psycopg.connect(self._uri, autocommit=True)
+        with exporter, watcher:
             with _translated(self._where):
-                picture = self._export(exporter, streams)
+                picture = self._export(exporter, watcher, streams)
             try:
                 yield picture
             finally:
                 picture.close()
 
-    def _export(self, exporter: psycopg.Connection[Any], streams: list[Stream]) -> PostgresSnapshot:
+    def _export(
+        self, exporter: psycopg.Connection[Any], watcher: psycopg.Connection[Any], streams: list[Stream]
+    ) -> PostgresSnapshot:
+        # Before the snapshot is taken: whatever replaces a table from here on is noticed after it was read.
+        tables = {stream.name: catalog.find_table(watcher, self._contract, stream) for stream in streams}
+        storage = {name: catalog.storage(watcher, *table) for name, table in tables.items()}
         exporter.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         exporter.read_only = True
         # The exporter stays open while others read, idle in its transaction for all that time.
@@ -100,11 +105,10 @@ class PostgresSource:
         ).fetchone()
         assert row is not None
         name, newest, running = row
-        tables: dict[str, str] = {}
-        schemas: dict[str, StreamSchema] = {}
-        for stream in streams:
-            oid, tables[stream.name] = catalog.find_table(exporter, self._contract, stream)
-            schemas[stream.name] = catalog.read_schema(exporter, self._contract, stream, oid)
+        schemas = {
+            stream.name: catalog.read_schema(exporter, self._contract, stream, tables[stream.name][0])
+            for stream in streams
+        }
         return PostgresSnapshot(
             server=_server(exporter),
             # Of two snapshots the later one has seen more transactions end: a higher next transaction, or the same
@@ -112,6 +116,8 @@ class PostgresSource:
             position=(newest, -running),
             schemas=schemas,
             tables=tables,
+            storage=storage,
+            watcher=watcher,
             name=name,
             uri=self._uri,
             where=self._where,
@@ -125,7 +131,9 @@ class PostgresSnapshot:
     server: str
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
-    tables: dict[str, str]
+    tables: dict[str, tuple[int, str]]
+    storage: dict[str, tuple[Any, ...]]
+    watcher: psycopg.Connection[Any]
     name: str
     uri: str
     where: str
@@ -144,7 +152,7 @@ class PostgresSnapshot:
         where = f"{self.where}, stream {stream.name!r}"
         query = sql.SQL("select {} from {} where {}").format(
             sql.SQL(", ").join(expression(column) for column in schema.columns),
-            sql.SQL(self.tables[stream.name]),  # type: ignore[arg-type]  # quoted by the server's quote_ident
+            sql.SQL(self.tables[stream.name][1]),  # type: ignore[arg-type]  # quoted by the server's quote_ident
             condition,
         )
         target = arrow_schema(schema)
@@ -152,6 +160,14 @@ class PostgresSnapshot:
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
                 yield exact(batch, schema, target, where)
+            if catalog.storage(self.watcher, *self.tables[stream.name]) != self.storage[stream.name]:
+                raise TransientError(
+                    "the table was truncated, rewritten or replaced while it was read",
+                    where=where,
+                    received=self.tables[stream.name][1],
+                    allowed="TRUNCATE, ALTER TABLE, DETACH PARTITION and swaps of names before or after a read",
+                    todo="nothing, when this is seldom: the next attempt reads what is there then",
+                )
 
     @contextmanager
     def _reader(self) -> Iterator[Any]:
@@ -214,9 +230,14 @@ def _translated(where: str) -> Iterator[None]:
     """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
     try:
         yield
-    except (psycopg.Error, dbapi.Error) as error:
+    except (psycopg.Error, dbapi.Error, OSError) as error:
+        # An OSError is what a failure in the middle of a result becomes on its way through Arrow; it has no state.
         state = getattr(error, "sqlstate", None) or ""
         text = " ".join(str(error).split())
+        if "invalid byte sequence for encoding" in text:
+            raise TypeNotExact(
+                text, where=where, allowed="text in UTF-8", todo="correct the rows, or `ignore: true` for the column"
+            ) from error
         if isinstance(error, _FORBIDDEN) or state == "42501":
             raise SourceForbidden(
                 text, where=where, todo="grant the role what is missing, or, for row-level security, BYPASSRLS"
