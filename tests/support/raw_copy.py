@@ -19,7 +19,9 @@ _COLUMNS = """
 """
 
 
-def copy_shop_into_raw(shop: str, warehouse: str, *, loaded_at: dt.datetime, owner: str = "millrace_loader") -> None:
+def copy_shop_into_raw(
+    shop: str, warehouse: str, *, loaded_at: dt.datetime, owner: str = "millrace_loader"
+) -> None:
     """Create `raw_shop.<table>` with all rows of the shop, load id 1; `owner` owns them.
 
     :param shop: connection URI of the source.
@@ -43,13 +45,17 @@ def _create(
             " _loaded_at timestamptz not null default {}, _deleted_at timestamptz)"
         ).format(
             sql.Identifier("raw_shop", table),
-            sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in columns),
+            sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(kind)) for n, kind in columns
+            ),
             sql.Literal(loaded_at.isoformat()),
         )
     )
 
 
-def _copy(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: str, names: list[str]) -> None:
+def _copy(
+    source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: str, names: list[str]
+) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     read = sql.SQL("copy (select {} from {}) to stdout").format(columns, sql.Identifier("shop", table))
     write = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier("raw_shop", table), columns)
