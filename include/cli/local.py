@@ -65,7 +65,7 @@ def _line(name: str, unit: UnitState, sick: bool) -> str:
     address = f"127.0.0.1:{unit.port}" if unit.port else ""
     lives = unit.state in ("healthy", "starting") and unit.started is not None
     uptime = f"{time.time() - (unit.started or 0):.0f} s" if lives else ""
-    pid = str(unit.pid) if lives else ""
+    pid = str(unit.process.pid) if lives and unit.process else ""
     reason = f"  {unit.reason}" if unit.reason and unit.state != "done" else ""
     return f"{name:<14} {state:<14} {address:<17} {pid:>7} {uptime:>8} {unit.restarts or '':>8}{reason}"
 

@@ -205,10 +205,9 @@ def _clear_orphans(home: Home, say: Say) -> bool:
     found = False
     # the ones that others build on come first in the list, and stop last
     for name, unit in reversed(recorded.units.items()):
-        identity = unit.identity()
-        if identity is not None and processes.session(identity, home):
+        if unit.process is not None and processes.session(unit.process, home):
             say(f"  {name} was left running without a supervisor: stopping it")
-            processes.stop(identity, home, stops.get(name, signal.SIGTERM))
+            processes.stop(unit.process, home, stops.get(name, signal.SIGTERM))
             found = True
     for identity in processes.strays(home):
         processes.stop(identity, home)

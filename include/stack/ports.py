@@ -74,8 +74,8 @@ def choose(file: Path, services: tuple[str, ...] = tuple(PREFERRED)) -> Ports:
     wanted = remembered(file)
     ports = Ports(numbers=wanted)
     for service in services:
-        holder = None
-        for port in range(wanted[service], wanted[service] + _NEXT):
+        holder, last = None, min(wanted[service] + _NEXT, 65536)
+        for port in range(wanted[service], last):
             holder = claim(port)
             if holder is not None:
                 break
@@ -83,7 +83,7 @@ def choose(file: Path, services: tuple[str, ...] = tuple(PREFERRED)) -> Ports:
             ports.release()
             raise StackError(
                 f"no free port for {service}",
-                received=f"{wanted[service]} to {wanted[service] + _NEXT - 1} are all in use",
+                received=f"{wanted[service]} to {last - 1} are all in use",
                 todo=f"stop what uses them, or put another start into {file}",
             )
         ports.claims.append(holder)

@@ -2,8 +2,8 @@
 
 Every service is started as the leader of a session of its own; what it starts stays in that session,
 whatever process groups it makes. A process number alone proves nothing (it may be a stranger's by now), so a
-service is known by its number together with its start time, and the rest of its session by a start after it
-and a working directory or variable of this clone.
+service is known by its number together with its start, and what it left behind by its session together with
+a working directory or variable of this clone.
 """
 
 from __future__ import annotations
@@ -19,43 +19,59 @@ import psutil
 
 from include.stack.home import Home
 
-_CLOCK_TOLERANCE = 1.5
+_LINUX = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process: its number, and when it started (seconds since the epoch)."""
+    """A process: its number, and when it started on which boot of the machine.
+
+    On Linux the start is counted in the kernel's ticks, which no change of the clock moves.
+    """
 
     pid: int
-    created: float
+    started: float
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> Identity:
-        """The identity of a live process. Raises psutil.NoSuchProcess."""
-        return cls(pid, psutil.Process(pid).create_time())
+        """The identity of a process. Raises psutil.NoSuchProcess."""
+        if not _LINUX.exists():
+            return cls(pid, psutil.Process(pid).create_time())
+        try:
+            # the name, in brackets, may hold anything; the start is the 22nd field
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            raise psutil.NoSuchProcess(pid) from None
+        return cls(pid, float(fields[19]), _LINUX.read_text().strip())
+
+    def exists(self) -> bool | None:
+        """Whether this very process is there; None when its number is another's by now."""
+        try:
+            return True if Identity.of(self.pid) == self else None
+        except psutil.NoSuchProcess:
+            return False
 
     def alive(self) -> bool:
         """Whether this very process still runs; a dead one that nobody has waited for does not."""
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < _CLOCK_TOLERANCE
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+            return bool(self.exists() and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
 
 
 def session(leader: Identity, home: Home) -> list[psutil.Process]:
     """The live processes of a service: its leader, when that still runs, and everything in its session."""
-    leads = leader.alive()
+    leads = leader.exists()
+    if leads is None:
+        # a number is not given away again while it is the number of a session
+        return []
     members = []
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or os.getsid(process.pid) != leader.pid:
                 continue
-            ours = leads or (
-                process.create_time() >= leader.created - _CLOCK_TOLERANCE and _belongs(process, home)
-            )
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            if (leads or _belongs(process, home)) and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError):
             continue
@@ -69,7 +85,7 @@ def strays(home: Home) -> list[Identity]:
         try:
             leads = os.getsid(process.pid) == process.pid
             if leads and process.environ().get("MILLRACE_SERVICE_OF") == str(home.path):
-                found.append(Identity(process.pid, process.create_time()))
+                found.append(Identity.of(process.pid))
         except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError):
             continue
     return found

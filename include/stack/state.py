@@ -27,12 +27,15 @@ READY = (HEALTHY, DONE)
 
 @dataclass
 class UnitState:
-    """One unit. `started`, `since` and `created` are seconds since the epoch, `took` the seconds to ready."""
+    """One unit. `started` and `since` are seconds since the epoch, `took` the seconds to ready.
+
+    `proven` tells whether the service has ever been healthy.
+    """
 
     state: str = WAITING
     since: float = field(default_factory=time.time)
-    pid: int | None = None
-    created: float | None = None
+    process: Identity | None = None
+    proven: bool = False
     started: float | None = None
     took: float | None = None
     port: int | None = None
@@ -40,9 +43,10 @@ class UnitState:
     exit: int | None = None
     reason: str = ""
 
-    def identity(self) -> Identity | None:
-        """The process that was last started for this unit."""
-        return Identity(self.pid, self.created) if self.pid and self.created else None
+    @classmethod
+    def load(cls, raw: dict[str, Any]) -> UnitState:
+        process = raw.pop("process")
+        return cls(process=Identity(**process) if process else None, **raw)
 
 
 @dataclass
@@ -77,5 +81,5 @@ class StackState:
             return cls()
         raw: dict[str, Any] = json.loads(file.read_text())
         supervisor = raw.pop("supervisor")
-        units = {name: UnitState(**unit) for name, unit in raw.pop("units").items()}
+        units = {name: UnitState.load(unit) for name, unit in raw.pop("units").items()}
         return cls(supervisor=Identity(**supervisor) if supervisor else None, units=units, **raw)

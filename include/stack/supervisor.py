@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -58,14 +61,12 @@ class Supervisor:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths: dict[str, list[float]] = {name: [] for name in self.units}
         self.retry_at: dict[str, float] = {}
-        self.stopping, self.again, self.wake = False, False, threading.Event()
+        self.stopping, self.again = False, False
         self.context: Context | None = None
 
     def run(self) -> None:
         """Start everything, watch over it, and stop it at the end, also when this fails halfway."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_signal)
+        woken = _wake_on_signals(self._on_signal)
         claims = None
         try:
             keys = secrets.load_or_create(self.home.secrets_file)
@@ -78,8 +79,8 @@ class Supervisor:
             self._publish()
             while not self.stopping:
                 self._tick()
-                self.wake.wait(_TICK_RUNNING if self._settled() else _TICK_STARTING)
-                self.wake.clear()
+                if select.select([woken], [], [], _TICK_RUNNING if self._settled() else _TICK_STARTING)[0]:
+                    woken.recv(4096)
         finally:
             self._stop_all()
             if claims is not None:
@@ -88,9 +89,8 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             self.again = True
-        else:
+        elif number != signal.SIGCHLD:
             self.stopping = True
-        self.wake.set()
 
     def _settled(self) -> bool:
         return all(unit.state in (*READY, FAILED) for unit in self.state.units.values())
@@ -136,7 +136,7 @@ class Supervisor:
     def _start(self, unit: Unit) -> None:
         assert self.context is not None
         state = self.state.units[unit.name]
-        state.started, state.took, state.pid, state.created = time.time(), None, None, None
+        state.started, state.took, state.process = time.time(), None, None
         try:
             launch = unit.launch(self.context)
         except MillraceError as error:
@@ -158,8 +158,7 @@ class Supervisor:
                 **options,
             )
         self.children[unit.name] = child
-        identity = Identity.of(child.pid)
-        state.pid, state.created, state.exit = identity.pid, identity.created, None
+        state.process, state.exit = Identity.of(child.pid), None
         self._enter(unit.name, STARTING)
 
     def _look_after(self, unit: Unit) -> None:
@@ -171,6 +170,7 @@ class Supervisor:
             self._ended(unit, code)
         elif state.state == STARTING and state.started is not None:
             if unit.healthy is not None and unit.healthy(self.context, state.started):
+                state.proven = True
                 self._enter(unit.name, HEALTHY)
             elif time.time() - state.started > unit.patience:
                 self._stop(unit)
@@ -193,7 +193,7 @@ class Supervisor:
         state, now = self.state.units[unit.name], time.monotonic()
         recent = [moment for moment in self.deaths[unit.name] if now - moment < _WINDOW]
         self.deaths[unit.name] = [*recent, now]
-        allowed = _RESTARTS if state.state == HEALTHY or state.restarts else _RESTARTS_BEFORE_HEALTHY
+        allowed = _RESTARTS if state.proven else _RESTARTS_BEFORE_HEALTHY
         if len(recent) >= allowed:
             self._enter(unit.name, FAILED, f"{reason}, {len(recent) + 1} times in a row")
             return
@@ -202,9 +202,9 @@ class Supervisor:
         self._enter(unit.name, RESTARTING, reason)
 
     def _stop(self, unit: Unit) -> None:
-        identity = self.state.units[unit.name].identity()
-        if identity is not None:
-            processes.stop(identity, self.home, unit.stop_with, unit.grace)
+        process = self.state.units[unit.name].process
+        if process is not None:
+            processes.stop(process, self.home, unit.stop_with, unit.grace)
             self.children[unit.name].poll()
 
     def _stop_all(self) -> None:
@@ -219,6 +219,16 @@ class Supervisor:
             for unit in wave:
                 if self.state.units[unit.name].state != FAILED:
                     self._enter(unit.name, STOPPED)
+
+
+def _wake_on_signals(handler: Callable[[int, FrameType | None], None]) -> socket.socket:
+    """A socket that becomes readable at each signal, so that waiting ends at once when a child does."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.detach(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, handler)
+    return woken
 
 
 def _log_file(log: Path) -> Path:

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
-from include.stack import control, databases, ports, postgres, s3, secrets
+from include.stack import control, databases, ports, postgres, processes, s3, secrets
 from include.stack.environment import process_environment, ui_url
 from include.stack.home import PROJECT_ROOT, Home
+from include.stack.state import StackState
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,19 @@ class Stack:
     def conninfo(self, role: str) -> str:
         """A connection URI for one of the stack's roles, such as `shop_owner` or `millrace_loader`."""
         return databases.conninfo(role, self.ports["postgres"], self.secrets)
+
+    def listening(self) -> set[tuple[str, int]]:
+        """Address and port of every TCP socket on which a process of this stack listens."""
+        now = StackState.read(self.home.state_file)
+        leaders = [unit.process for unit in now.units.values() if unit.process]
+        family = {process for leader in leaders for process in processes.session(leader, self.home)}
+        family |= {child for process in tuple(family) for child in process.children(recursive=True)}
+        return {
+            (connection.laddr.ip, connection.laddr.port)
+            for process in family
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
 
     def millrace(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run the command line against this stack, in the project root."""
