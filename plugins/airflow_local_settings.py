@@ -1,0 +1,27 @@
+"""Airflow imports this module at the start of every process.
+
+A task runs in a process forked from the scheduler's (or a Celery worker's). What is imported here, before the
+fork, no task has to import again: the first seconds of each task that uses dbt, Great Expectations or Arrow.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+_FORKS_TASKS = (["scheduler"], ["celery", "worker"])
+_HEAVY = (
+    "adbc_driver_postgresql.dbapi",
+    "boto3",
+    "cosmos.operators.local",
+    "dbt.adapters.postgres",
+    "dbt.cli.main",
+    "great_expectations",
+    "great_expectations.expectations",
+    "psycopg",
+    "pyarrow.parquet",
+)
+
+if any(sys.argv[1 : 1 + len(command)] == command for command in _FORKS_TASKS):
+    for _name in _HEAVY:
+        import_module(_name)
