@@ -224,7 +224,6 @@ class Ingest:
             status = {row["stream"]: row["status"] for row in ledger.stream_rows(session, load_id)}
             rejected = sorted(name for name, state in status.items() if state == "rejected")
             if rejected and self.contract.on_failed_audit == "stop_source":
-                ledger.record_end(session, self.contract.source, self.run_id, "rejected", f"audit failed: {rejected}")
                 raise GateFailed(
                     "batches were rejected by their audit, so nothing of this load is published", where=self._where,
                     received=", ".join(rejected), allowed="every batch passes (on_failed_audit: stop_source)",
@@ -256,17 +255,14 @@ class Ingest:
         )
         return Publication(landed, target)
 
-    def close(self, load_id: int | None) -> list[dict[str, Any]]:
-        """Free the source for the next run and check the books of this one. Returns the ledger's rows by stream.
+    def balance(self, load_id: int) -> list[dict[str, Any]]:
+        """Check the books of a load and the freshness of what it read. Returns the ledger's rows by stream.
 
-        :param load_id: None when the run ended before it landed anything.
         :raises BooksDoNotBalance: rows counted at two places differ.
-        :raises GateFailed: streams were held back, or the source's newest rows are too old.
+        :raises GateFailed: the source's newest rows are older than the contract allows.
         """
         with connected(self._loader()) as session:
-            ledger.release_lease(session, self.contract.source, self.run_id)
-            ledger.record_end(session, self.contract.source, self.run_id, "failed", "the run ended before it published")
-            rows = ledger.stream_rows(session, load_id) if load_id is not None else []
+            rows = ledger.stream_rows(session, load_id)
             known = ledger.watermarks(session, self.contract.source)
         wrong = [text for row in rows for text in unbalanced(row)]
         if wrong:
@@ -275,14 +271,21 @@ class Ingest:
                 allowed="extracted = landed = staged = inserted + updated + unchanged + duplicates + rejected",
                 todo="keep the landing zone as it is and report this: it must not happen",
             )  # fmt: skip
-        held = [row["stream"] for row in rows if row["status"] == "rejected"]
-        if held:
-            raise GateFailed(
-                "batches were held back by their audit", where=self._where, received=", ".join(held),
-                todo="see the failing rows in the audit's log; correct the source or the contract, then clear the run",
-            )  # fmt: skip
         self._check_freshness({row["stream"] for row in rows}, known)
         return rows
+
+    def close(self, load_id: int | None) -> tuple[str, ...]:
+        """Free the source for the next run, however this one went. Returns the streams that were held back.
+
+        :param load_id: None when the run ended before it landed anything.
+        """
+        with connected(self._loader()) as session:
+            ledger.release_lease(session, self.contract.source, self.run_id)
+            rows = ledger.stream_rows(session, load_id) if load_id is not None else []
+            held = tuple(row["stream"] for row in rows if row["status"] == "rejected")
+            status, why = ("rejected", f"audit failed: {', '.join(held)}") if held else ("failed", "ended before it published")
+            ledger.record_end(session, self.contract.source, self.run_id, status, why)
+        return held
 
     def _check_freshness(self, read: set[str], known: dict[str, ledger.Watermark]) -> None:
         now = datetime.now(timezone.utc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
@@ -53,10 +54,29 @@ class Transform:
         return self._connect("warehouse_transformer")
 
 
-def gated_tables() -> list[tuple[str, str]]:
-    """Schema and table of every suite written for what transforms publish, from the names of the files alone."""
-    folder = suites.suites_folder()
-    return [(schema, path.stem) for schema in marts.READERS for path in sorted((folder / schema).glob("*.py"))]
+def record_results(
+    connect: Callable[[str], Connection], transform: str, run_id: str, results: list[dict[str, Any]]
+) -> None:
+    """Keep what dbt says of each model and test in `ledger.model_result`.
+
+    :param results: the entries of dbt's run_results.json
+        (https://docs.getdbt.com/reference/artifacts/run-results-json).
+    """
+    rows = [
+        (
+            transform, run_id, result["unique_id"], result["status"], result["adapter_response"].get("rows_affected"),
+            result.get("failures"), result["execution_time"], result.get("message"),
+        )
+        for result in results
+    ]  # fmt: skip
+    with connected(connect("warehouse_transformer")) as session, session.cursor() as cursor:
+        cursor.executemany(
+            "insert into ledger.model_result (transform, run_id, unique_id, status, rows, failures, seconds, message)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (transform, run_id, unique_id) do update"
+            " set status = excluded.status, rows = excluded.rows, failures = excluded.failures,"
+            " seconds = excluded.seconds, message = excluded.message, recorded_at = clock_timestamp()",
+            rows,
+        )
 
 
 def rollback(contract: TransformContract, connect: Callable[[str], Connection]) -> int:

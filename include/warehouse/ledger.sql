@@ -84,4 +84,20 @@ create table if not exists ledger.publication (
 grant select on ledger.publication to millrace_activator, millrace_developer, millrace_analyst;
 grant select, insert, update on ledger.publication to millrace_transformer;
 
+-- What dbt said of each model and test of a run of a transform.
+create table if not exists ledger.model_result (
+    transform  text not null,
+    run_id     text not null,
+    unique_id  text not null,
+    status     text not null,
+    rows       bigint,
+    failures   bigint,
+    seconds    double precision not null,
+    message    text,
+    recorded_at timestamptz not null default clock_timestamp(),
+    primary key (transform, run_id, unique_id)
+);
+grant select on ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
+grant select, insert, update on ledger.model_result to millrace_transformer;
+
 reset role;

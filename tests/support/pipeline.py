@@ -38,7 +38,7 @@ class Pipeline:
     def pull(
         self, contract: SourceContract, interval: Interval | None = None, run_id: str | None = None, **options: Any
     ) -> Published:
-        """One run: extract, stage, audit, publish, close."""
+        """One run: extract, stage, audit, publish, balance, close."""
         ingest = self.ingest(contract, run_id)
         interval = interval or Interval(None, datetime.now(timezone.utc))
         load_id = None
@@ -50,6 +50,7 @@ class Pipeline:
             for stream in extraction.streams:
                 ingest.audit(load_id, stream)
             published = ingest.publish(load_id)
+            ingest.balance(load_id)
         finally:
             ingest.close(load_id)
         return published

@@ -1,0 +1,21 @@
+"""One DAG for each sync contract: activate__<sync>."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from include.core.contracts import SyncContract
+from plugins.tasks import activate
+from plugins.tasks.dag import contracts_or_faults, dag_arguments, marts_asset
+
+
+def activate_dag(contract: SyncContract) -> DAG:
+    with DAG(
+        **dag_arguments(contract), schedule=[marts_asset(contract.transform)], params=activate.TRIGGER_FORM
+    ) as dag:
+        activate.plan(contract.sync) >> activate.deliver(contract.sync) >> activate.settle(contract.sync)
+    return dag
+
+
+for dag in contracts_or_faults(SyncContract, activate_dag):
+    globals()[dag.dag_id] = dag

@@ -1,0 +1,35 @@
+"""One DAG for each source contract: ingest__<source>."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+
+from include.core.contracts import SourceContract
+from plugins.tasks import ingest
+from plugins.tasks.dag import contracts_or_faults, dag_arguments, first_day, raw_asset
+
+
+def ingest_dag(contract: SourceContract) -> DAG:
+    source, asset = contract.source, raw_asset(contract.source)
+    with DAG(
+        **dag_arguments(contract),
+        schedule=CronDataIntervalTimetable(contract.schedule.cron, contract.schedule.timezone),
+        start_date=first_day(contract),
+        params=ingest.trigger_form(contract),
+    ) as dag:
+        horizon = ingest.wait_for_commit_horizon.override(timeout=contract.impact.horizon_timeout)(source)
+        streams = ingest.extract(source)
+        load = streams["load_id"]
+        staged = ingest.stage.partial(source=source, load_id=load).expand(stream=streams)
+        audited = ingest.audit.partial(source=source, load_id=load).expand(stream=streams)
+        # A batch that is rejected holds back the whole source, or, where the contract says so, its own stream only.
+        rule = "none_failed" if contract.on_failed_audit == "stop_source" else "all_done_min_one_success"
+        published = ingest.publish.override(outlets=[asset], trigger_rule=rule)(source, load, asset)
+        balanced = ingest.balance(source, load)
+        closed = ingest.close(source).as_teardown(on_failure_fail_dagrun=True)
+        horizon >> streams >> staged >> audited >> published >> balanced >> closed
+    return dag
+
+
+for dag in contracts_or_faults(SourceContract, ingest_dag):
+    globals()[dag.dag_id] = dag

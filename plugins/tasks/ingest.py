@@ -1,0 +1,117 @@
+"""The steps of an ingest as tasks. Names and ids go in and out; everything heavy is imported inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.core.contracts import SourceContract
+from plugins.tasks import context
+from plugins.tasks.errors import translated
+
+if TYPE_CHECKING:
+    from include.flows.ingest import Ingest
+
+
+def trigger_form(contract: SourceContract) -> dict[str, Param]:
+    """What can be chosen when a run is triggered by hand."""
+    names = [stream.name for stream in contract.streams]
+    return {
+        "streams": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": names},
+            examples=names,
+            title="Streams",
+            description_md="Only these streams. **Empty means all**, which is what a scheduled run does.",
+        ),
+        "full_refresh": Param(
+            False,
+            type="boolean",
+            title="Full refresh",
+            description_md="Read everything again, not only what changed since the watermark. Rows that did not change stay as"
+            " they are in raw. Use it after the source was restored or moved.",
+        ),
+    }
+
+
+def _ingest(source: str) -> Ingest:
+    from include.flows.ingest import Ingest
+
+    return Ingest(context.contract(SourceContract, source), context.connect, context.run_id())
+
+
+@task.sensor(mode="reschedule", poke_interval=10)
+@translated
+def wait_for_commit_horizon(source: str) -> PokeReturnValue:
+    """Done when nothing that the source stamped before the run's end can still be committed."""
+    horizon = _ingest(source).horizon(context.interval().end)
+    for blocker in horizon.blockers[:10]:
+        print(f"waiting for {blocker}")
+    return PokeReturnValue(horizon.passed)
+
+
+@task
+@translated
+def extract(source: str) -> list[str]:
+    """All streams, read in one snapshot into the landing zone. Names those that have something to stage."""
+    chosen = context.params()
+    extraction = _ingest(source).extract(
+        context.interval(),
+        backfill=context.is_backfill(),
+        only=tuple(chosen["streams"]),
+        full_refresh=chosen["full_refresh"],
+    )
+    get_current_context()["ti"].xcom_push("load_id", extraction.load_id)
+    return list(extraction.streams)
+
+
+@task(map_index_template="{{ task.op_kwargs['stream'] }}")
+@translated
+def stage(source: str, load_id: int, stream: str) -> None:
+    """One stream, from the landing zone into its staging batch."""
+    _ingest(source).stage(load_id, stream)
+
+
+@task(map_index_template="{{ task.op_kwargs['stream'] }}")
+@translated
+def audit(source: str, load_id: int, stream: str) -> None:
+    """One staging batch, judged by its suite."""
+    _ingest(source).audit(load_id, stream).demand(
+        "raw keeps its last good state; correct the source or the contract, then clear the run"
+    )
+
+
+@task
+@translated
+def publish(source: str, load_id: int, asset: Asset) -> None:
+    """Everything that passed, into raw in one transaction. Tells whoever waits for this source."""
+    published = _ingest(source).publish(load_id)
+    get_current_context()["outlet_events"][asset].extra = {
+        "load_id": load_id,
+        "manifest": published.manifest,
+        "backfill": published.kind == "backfill",
+        "rows": published.changed,
+        "held_back": list(published.rejected),
+    }
+
+
+@task
+@translated
+def balance(source: str, load_id: int) -> None:
+    """The books of this run."""
+    for row in _ingest(source).balance(load_id):
+        print("{stream}: extracted {extracted}, landed {landed}, staged {staged}, inserted {inserted}, updated {updated},"
+              " unchanged {unchanged}, deleted {deleted}".format(**row))  # fmt: skip
+
+
+@task(trigger_rule="all_done", on_failure_callback=None)
+@translated
+def close(source: str) -> None:
+    """The source is free for the next run. Fails the run, without an alert of its own, when streams were held back."""
+    load = get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
+    held = _ingest(source).close(load)
+    if held:
+        raise AirflowFailException(f"held back by their audit: {', '.join(held)}")

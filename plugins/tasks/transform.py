@@ -1,0 +1,99 @@
+"""The steps of a transform as tasks: the dbt project through Cosmos, its gate, its publication."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, get_current_context, task
+from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+
+from include.core.contracts import TransformContract
+from plugins.tasks import context
+from plugins.tasks.errors import translated
+
+if TYPE_CHECKING:
+    from include.flows.transform import Transform
+
+PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+
+
+def dbt_build(contract: TransformContract) -> DbtTaskGroup:
+    """The dbt models of a transform, a task each, then all their tests.
+
+    The graph comes from the manifest that `millrace up` (or the image's build) wrote, so that parsing the DAG runs no dbt.
+    Tests run after all models: what is built is a candidate that nobody sees, so nothing is gained by testing in between.
+    """
+    return DbtTaskGroup(
+        group_id="build",
+        project_config=ProjectConfig(
+            dbt_project_path=PROJECT, manifest_path=PROJECT / "target" / "manifest.json", install_dbt_deps=False
+        ),
+        profile_config=ProfileConfig(
+            profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
+        ),
+        execution_config=ExecutionConfig(
+            execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER
+        ),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            select=list(contract.select),
+            exclude=list(contract.exclude),
+            test_behavior=TestBehavior.AFTER_ALL,
+            emit_datasets=False,
+        ),
+        operator_args={"callback": "plugins.tasks.transform.record_results", "callback_args": {"transform": contract.transform}},
+        default_args={"retries": contract.retry.attempts},
+    )
+
+
+def record_results(project: str, transform: str, context: Any) -> None:
+    """Keep what dbt says of each model and test in the ledger. Called by Cosmos after each dbt command."""
+    from include.flows.transform import record_results as record
+    from plugins.tasks.context import connect
+
+    results = Path(project) / "target" / "run_results.json"
+    if results.is_file():
+        record(connect, transform, context["run_id"], json.loads(results.read_text(encoding="utf-8"))["results"])
+
+
+def _transform(name: str) -> Transform:
+    from include.flows.transform import Transform
+
+    return Transform(context.contract(TransformContract, name), context.connect, context.run_id())
+
+
+def gated_tables() -> list[dict[str, str]]:
+    """Schema and table of each suite of what is published; from file names, so that parsing imports no suite."""
+    folder = Path(__file__).resolve().parents[2] / "include" / "suites"
+    return [
+        {"schema": schema, "table": path.stem} for schema in ("marts", "activation") for path in sorted((folder / schema).glob("*.py"))
+    ]
+
+
+@task
+@translated
+def begin(name: str) -> None:
+    """An empty candidate to build into."""
+    _transform(name).begin()
+
+
+@task(map_index_template="{{ task.op_kwargs['schema'] }}.{{ task.op_kwargs['table'] }}")
+@translated
+def gate(name: str, schema: str, table: str) -> None:
+    """One table of the candidate, judged by its suite."""
+    _transform(name).audit(schema, table)
+
+
+@task
+@translated
+def publish(name: str, asset: Asset) -> None:
+    """All tables of the candidate, for consumers to see, in one transaction. Tells whoever waits for these marts."""
+    version, relations = _transform(name).publish()
+    get_current_context()["outlet_events"][asset].extra = {
+        "publication": version,
+        "rows": relations,
+        "backfill": context.only_backfilled(),
+    }
