@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from include.demo import crm, shop
+from include.flows.setup import set_up_warehouse
 from include.stack import databases, ports, postgres, secrets
 from include.stack.home import Home
-from include.warehouse import bootstrap
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     databases.create(port, keys)
     print("databases and roles are there", flush=True)
     superuser = postgres.conninfo(port, keys["POSTGRES_SUPERUSER_PASSWORD"], "warehouse")
-    bootstrap.bootstrap(superuser, databases.warehouse_passwords(keys))
+    set_up_warehouse(superuser, databases.warehouse_passwords(keys))
     print("warehouse is set up", flush=True)
     shop.install(databases.conninfo("shop_owner", port, keys))
     crm.install(databases.conninfo("crm_owner", port, keys))
