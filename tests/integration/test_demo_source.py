@@ -120,8 +120,8 @@ def test_a_seed_looks_like_a_shop(make_shop: Callable[[], Database]) -> None:
     # a long tail: one customer in ten makes a quarter of the orders or more, some make none
     top, none = query(
         database.owner,
-        "select sum(n) filter (where place <= 600), count(*) filter (where n = 0) from (select count(order_id) as n,"
-        " row_number() over (order by count(order_id) desc) as place"
+        "select sum(n) filter (where place <= 600), count(*) filter (where n = 0)"
+        " from (select count(order_id) as n, row_number() over (order by count(order_id) desc) as place"
         " from shop.customers left join shop.orders using (customer_id) group by customer_id) as t",
     )[0]
     assert top > 20_000 / 4
