@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from include.cli import local, tools
+from include.cli import contract, discover, local, tools
 from include.core.errors import MillraceError
 
 
@@ -51,5 +51,5 @@ app = typer.Typer(
     """,
 )
 
-for _module in (local, tools):
+for _module in (local, discover, contract, tools):
     _module.register(app)

@@ -26,7 +26,7 @@ from include.sources.postgres.values import arrow_schema, exact
 
 # Text forms that do not depend on the server's settings; `row_security = off` makes a policy an error instead of fewer
 # rows; an empty search path makes the catalog name every type that is not built in with its schema.
-_SETTINGS = {
+SETTINGS = {
     "datestyle": "ISO,YMD",
     "intervalstyle": "postgres",
     "timezone": "UTC",
@@ -45,7 +45,7 @@ class PostgresSource:
         impact = contract.impact
         self._contract = contract
         self._uri = connection.postgres_uri(
-            **_SETTINGS,
+            **SETTINGS,
             statement_timeout=_milliseconds(impact.statement_timeout),
             lock_timeout=_milliseconds(impact.lock_timeout),
             idle_in_transaction_session_timeout=_milliseconds(impact.idle_in_transaction_timeout),
@@ -53,14 +53,14 @@ class PostgresSource:
         self._where = f"source {contract.source!r}"
 
     def horizon(self, end: datetime) -> Horizon:
-        with _translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
+        with translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
             return horizon(connection, end, self._where)
 
     def stale_upstreams(self) -> list[str]:
         if not isinstance(self._contract.upstreams, tuple):
             return []
         stale = []
-        with _translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
+        with translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
             for upstream in self._contract.upstreams:
                 row = connection.execute(
                     sql.SQL("select newest, clock_timestamp() - newest > %s from ({}) as upstream(newest)").format(
@@ -76,10 +76,10 @@ class PostgresSource:
 
     @contextmanager
     def snapshot(self, streams: list[Stream]) -> Iterator[PostgresSnapshot]:
-        with _translated(self._where):
+        with translated(self._where):
             exporter, watcher = psycopg.connect(self._uri), psycopg.connect(self._uri, autocommit=True)
         with exporter, watcher:
-            with _translated(self._where):
+            with translated(self._where):
                 picture = self._export(exporter, watcher, streams)
             try:
                 yield picture
@@ -156,7 +156,7 @@ class PostgresSnapshot:
             condition,
         )
         target = arrow_schema(schema)
-        with _translated(where), self._reader() as connection, connection.cursor() as cursor:
+        with translated(where), self._reader() as connection, connection.cursor() as cursor:
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
                 yield exact(batch, schema, target, where)
@@ -226,7 +226,7 @@ _BROKEN_CONTRACT = (psycopg.errors.SyntaxError, psycopg.errors.UndefinedTable, p
 
 
 @contextmanager
-def _translated(where: str) -> Iterator[None]:
+def translated(where: str) -> Iterator[None]:
     """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
     try:
         yield

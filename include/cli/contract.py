@@ -1,0 +1,123 @@
+"""`millrace contract`: what contracts say, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from include.core.contracts.check import Report
+    from include.core.contracts.faults import Document
+    from include.core.contracts.load import Read
+
+_PANEL = "Contracts"
+_app = typer.Typer(no_args_is_help=True, help="Check contracts, and look their fields up.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(_app, name="contract", rich_help_panel=_PANEL)
+
+
+@_app.command()
+def check(
+    contracts: Annotated[
+        list[str] | None, typer.Argument(help="Names or files of contracts. Default: all of them.")
+    ] = None,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also compare each source with its live database.")
+    ] = False,
+) -> None:
+    """Check contracts: every fault with file, line, field, what was received and what is allowed.
+
+    Exit code 1 when there is a fault; warnings alone do not fail. With --connect each source's tables, types, keys
+    and rights are compared with what is there now; nothing is read but the catalog.
+
+    Examples:
+
+      millrace contract check
+
+      millrace contract check shop --connect
+
+      millrace contract check include/contracts/syncs/crm_contacts.yaml
+    """
+    from datetime import datetime, timezone
+
+    from include.cli.connections import from_environment
+    from include.core.contracts.check import all_files, find_files, stray_files
+    from include.core.contracts.check import check as check_files
+
+    report = check_files(
+        find_files(contracts) if contracts else all_files(),
+        today=datetime.now(timezone.utc).date(),
+        defined=lambda conn_id: from_environment(conn_id) is not None,
+    )
+    warnings = [*report.warnings, *([] if contracts else stray_files())]
+    for fault in report.faults:
+        typer.secho(f"fault    {fault}\n", fg=typer.colors.RED)
+    for warning in warnings:
+        typer.secho(f"warning  {warning}\n", fg=typer.colors.YELLOW)
+    live = list(_live_faults(report)) if connect else []
+    for text in live:
+        typer.secho(f"fault    {text}\n", fg=typer.colors.RED)
+    number = len(report.faults) + len(live)
+    typer.echo(f"{_summary(report, connect)}: {number} faults, {len(warnings)} warnings")
+    if number:
+        raise typer.Exit(1)
+
+
+@_app.command()
+def fields() -> None:
+    """Print every field of every kind of contract: what it takes, its default, what it is for."""
+    from include.core.contracts.reference import reference
+
+    typer.echo(reference(), nl=False)
+
+
+def _summary(report: Report, connect: bool) -> str:
+    from include.core.contracts.load import KINDS
+
+    counts = [
+        f"{sum(path.resolve().parent.name == folder for path in report.files)} {folder}"
+        for folder, _ in KINDS.values()
+    ]
+    return f"checked {', '.join(counts)}{', sources against their databases' if connect else ''}"
+
+
+def _live_faults(report: Report) -> Iterator[str]:
+    """Each source that loads, compared with its database."""
+    from include.core.errors import MillraceError
+
+    for read in report.sources():
+        try:
+            yield from _compared(read)
+        except MillraceError as error:
+            yield _placed(read.document, ("connection",), error)
+
+
+def _compared(read: Read[Any]) -> Iterator[str]:
+    """One stream after the other, so that one stream's fault hides no other's."""
+    from datetime import datetime, timezone
+
+    from include.cli.connections import find
+    from include.core.errors import TerminalError
+    from include.sources import open_source
+
+    contract, document = read
+    source = open_source(contract, find(contract.connection))
+    for number, stream in enumerate(contract.streams):
+        try:
+            with source.snapshot([stream]):
+                pass
+        except TerminalError as error:
+            yield _placed(document, ("streams", number), error)
+    if any(stream.mode == "incremental" for stream in contract.streams):
+        # whether the role may see open transactions; that some are open is no fault
+        source.horizon(datetime.now(timezone.utc))
+    source.stale_upstreams()
+
+
+def _placed(document: Document, at: tuple[str | int, ...], error: Exception) -> str:
+    return f"{document.path}:{document.fault(at, '', '', '').line}: {error}"
