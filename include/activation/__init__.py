@@ -1,8 +1,8 @@
 """Reverse ETL: records of an activation model, delivered to an operational system.
 
-    plan      what the destination has not acknowledged, as the warehouse computes it
-    deliver   batches to a destination; each answer is remembered before the next question
-    settle    the books of a run: read = unchanged + delivered + rejected + unsent
+plan      what the destination has not acknowledged, as the warehouse computes it
+deliver   batches to a destination; each answer is remembered before the next question
+settle    the books of a run: read = unchanged + delivered + rejected + unsent
 """
 
 from include.activation.deliver import Backoff

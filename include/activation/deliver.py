@@ -1,9 +1,9 @@
 """Sending planned batches, and remembering each answer as soon as it is there.
 
-The loop runs in the thread that owns the warehouse session; batches are sent from at most `destination.concurrency` others.
-When the destination asks for patience or does not answer, everything waits, one batch at a time is tried, and after a few
-failures in a row the rest is left for the next run. A batch that fails while others get through is halved: one record may
-be what the destination stumbles over.
+The loop runs in the thread that owns the warehouse session; batches are sent from at most
+`destination.concurrency` others. When the destination asks for patience or does not answer, everything waits,
+one batch at a time is tried, and after a few failures in a row the rest is left for the next run. A batch
+that fails while others get through is halved: one record may be what the destination stumbles over.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Progress = Callable[[int], None]
 class Backoff:
     """How patient a delivery is.
 
-    tries: how often a record is sent in vain, and how many sends in a row may fail, before the rest is left unsent. first,
-    longest: seconds to wait after the first failure, doubled with each further one up to the longest. patience: the longest
-    `Retry-After` in seconds that is waited for.
+    tries: how often a record is sent in vain, and how many sends in a row may fail, before the rest is left
+    unsent. first, longest: seconds to wait after the first failure, doubled with each further one up to the
+    longest. patience: the longest `Retry-After` in seconds that is waited for.
     """
 
     tries: int = 5
@@ -38,18 +38,23 @@ class Backoff:
     patience: float = 120.0
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row; with jitter, so that several workers do not come back at once."""
+        """Seconds to wait after so many failures in a row; with jitter, so that not all come back at once."""
         return min(self.longest, self.first * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)
 
 
 @dataclass
 class Batch:
-    """Records that are sent together. `settled_before`: how many records of the run had an answer when it first failed."""
+    """Records that are sent together.
+
+    tries: how often in vain. settled_before: records of the run that had an answer when it, or the batch it
+    is a half of, first failed. outage: how many waits the run had made when it was sent last.
+    """
 
     number: int
     records: list[Record]
     tries: int = 0
     settled_before: int | None = None
+    outage: int = 0
 
 
 @dataclass
@@ -71,7 +76,12 @@ class Delivery:
     """One run over the planned batches. Use once."""
 
     def __init__(
-        self, destination: Destination, state: State, source: Iterator[list[Record]], backoff: Backoff, progress: Progress
+        self,
+        destination: Destination,
+        state: State,
+        source: Iterator[list[Record]],
+        backoff: Backoff,
+        progress: Progress,
     ) -> None:
         self._destination, self._state, self._source = destination, state, source
         self._backoff, self._progress = backoff, progress
@@ -82,13 +92,15 @@ class Delivery:
         self._answers: list[Answer] = []
         self._number = 0
         self._failures = 0
+        self._outages = 0
         self._not_before = 0.0
         self._exhausted = self._stopped = False
 
     def run(self) -> Tally:
         """Send until every record has an answer, or the destination no longer gives any.
 
-        An error that a destination raised is kept in `error`, after the answers of the other batches were written down.
+        An error that a destination raised is kept in `error`, after the answers of the other batches were
+        written down.
         """
         with ThreadPoolExecutor(self._destination.concurrency, thread_name_prefix="deliver") as pool:
             while True:
@@ -97,6 +109,7 @@ class Delivery:
                 self._state.move(self._answers, {batch.number: batch.records for batch in departing})
                 self._answers = []
                 for batch in departing:
+                    batch.outage = self._outages
                     self._flying[pool.submit(self._destination.send, batch.records)] = batch
                 if self._flying:
                     for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
@@ -113,7 +126,11 @@ class Delivery:
         """Batches to send now. After a failure one at a time, and none before the wait is over."""
         departing: list[Batch] = []
         limit = 1 if self._failures else self._destination.concurrency
-        while not self._stopped and len(self._flying) + len(departing) < limit and time.monotonic() >= self._not_before:
+        while (
+            not self._stopped
+            and len(self._flying) + len(departing) < limit
+            and time.monotonic() >= self._not_before
+        ):
             batch = self._next()
             if batch is None:
                 break
@@ -121,7 +138,7 @@ class Delivery:
         return departing
 
     def _next(self) -> Batch | None:
-        """The next new batch, or a failed one when there is no new one or several wait: memory stays bounded."""
+        """The next new batch; a failed one when several wait (memory stays bounded) or no new one is left."""
         if not self._exhausted and len(self._failed) < self._backoff.tries:
             records = next(self._source, None)
             if records is not None:
@@ -150,9 +167,15 @@ class Delivery:
                 self.tally.rejected += 1
             else:
                 remaining.append((record, outcome))
-        self._failures = self._failures + 1 if len(remaining) == len(outcomes) else 0
+        if len(remaining) < len(outcomes):
+            self._failures = 0
+        elif batch.outage == self._outages:
+            # Others that were under way at the same time fail by the same outage; it counts once.
+            self._failures, self._outages = self._failures + 1, self._outages + 1
         rest = self._go_on(batch, remaining) if remaining else []
-        self._answers.append(Answer(batch.number, batch.records, outcomes, {each.number: each.records for each in rest}))
+        self._answers.append(
+            Answer(batch.number, batch.records, outcomes, {each.number: each.records for each in rest})
+        )
 
     def _go_on(self, batch: Batch, remaining: list[tuple[Record, Outcome]]) -> list[Batch]:
         """The batches in which retryable records go on; each is queued, or counted as unsent."""
@@ -169,7 +192,9 @@ class Delivery:
         others_got_through = self.tally.settled > batch.settled_before and not asked
         if others_got_through and len(records) > 1 and batch.tries >= 1:
             middle = len(records) // 2
-            rest = [self._batch(records[:middle]), self._batch(records[middle:])]
+            rest = [self._batch(half) for half in (records[:middle], records[middle:])]
+            for half in rest:
+                half.tries, half.settled_before = 1, batch.settled_before
         else:
             rest = [Batch(batch.number, records, batch.tries + 1, batch.settled_before)]
         if rest[0].tries >= self._backoff.tries:

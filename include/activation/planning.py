@@ -1,7 +1,7 @@
-"""The plan: the difference between an activation model and what its destination acknowledged, computed by the warehouse.
+"""The plan: the difference between a model and what its destination acknowledged, computed by the warehouse.
 
-The model is read once, in one snapshot. Afterwards nothing of it is locked: a transform may publish while a slow destination
-is still being served.
+The model is read once, in one snapshot. Afterwards nothing of it is locked: a transform may publish while a
+slow destination is still being served.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Change:
 class Plan:
     """Counts of records: `read` from the model = unchanged + held + creates + updates.
 
-    held: rejected too often as they are, not sent. again: of the planned, those that were rejected as they are. known: of
-    the read, those that the destination acknowledged before.
+    held: rejected too often as they are, not sent. again: of the planned, those that were rejected as they
+    are. known: of the read, those that the destination acknowledged before.
     """
 
     sync: str
@@ -61,7 +61,7 @@ class Plan:
 
 @contextmanager
 def open_plan(session: Session, contract: SyncContract, *, hold: bool) -> Iterator[tuple[Plan, PlanCursor]]:
-    """Plan, and give a cursor over the planned rows. With `hold` it outlives the transaction it was made in, which has ended.
+    """Plan, and give a cursor over the planned rows. With `hold`, the transaction it was made in has ended.
 
     :raises ContractError: the model lacks a mapped column.
     :raises TerminalError: the model is not published, or has a key twice or without a value.
@@ -127,14 +127,16 @@ def _identity(contract: SyncContract) -> str:
 
 
 def _mapped(contract: SyncContract, types: dict[str, str]) -> sql.Composed:
-    """The model with the names of the destination's fields, in an order that does not depend on the contract's."""
+    """The model with the names of the destination's fields, in an order that is not the contract's."""
     columns = []
     for destination_field, column in sorted(contract.mapping.items()):
         value: sql.Composable = sql.SQL("m.") + sql.Identifier(column)
         if types[column] in ("numeric", "bigint"):
             value += sql.SQL("::text")
         columns.append(value + sql.SQL(" as ") + sql.Identifier(destination_field))
-    return sql.SQL("(select {} from {} m)").format(sql.SQL(", ").join(columns), sql.Identifier(_SCHEMA, contract.model))
+    return sql.SQL("(select {} from {} m)").format(
+        sql.SQL(", ").join(columns), sql.Identifier(_SCHEMA, contract.model)
+    )
 
 
 def _column_types(session: Session, contract: SyncContract) -> dict[str, str]:
@@ -165,7 +167,9 @@ def _column_types(session: Session, contract: SyncContract) -> dict[str, str]:
         )
     too_long = [name for name in contract.mapping if len(name.encode()) > 63]
     if too_long:
-        raise ContractError("destination field is too long", where=where, received=too_long, allowed="63 bytes at most")
+        raise ContractError(
+            "destination field is too long", where=where, received=too_long, allowed="63 bytes at most"
+        )
     return types
 
 
@@ -174,7 +178,8 @@ def _model_version(session: Session, model: str) -> str:
     row = session.execute(
         "select string_agg(distinct format('%%I.%%I', n.nspname, c.relname), ', ')"
         " from pg_rewrite r"
-        " join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass"
+        " join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid"
+        "  and d.refclassid = 'pg_class'::regclass"
         " join pg_class c on c.oid = d.refobjid and c.oid <> r.ev_class"
         " join pg_namespace n on n.oid = c.relnamespace"
         " where r.ev_class = format('%%I.%%I', %(schema)s::text, %(model)s::text)::regclass",
@@ -191,7 +196,9 @@ def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, 
         ).format(key=key, source=source)
     ).fetchall()
     if rows:
-        shown = "; ".join(f"{'null' if value is None else repr(value)} {count} times" for value, count in rows)
+        shown = "; ".join(
+            f"{'null' if value is None else repr(value)} {count} times" for value, count in rows
+        )
         raise TerminalError(
             "a key must stand once for each record, and never be null; nothing was sent",
             where=f"sync {contract.sync!r}, model {_SCHEMA}.{contract.model}, column {contract.key!r}",
@@ -202,11 +209,12 @@ def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, 
 
 
 # `offset 0` keeps the planner from merging the levels, which would render and hash each record several times.
-# The first row holds the counts: a cursor runs without parallel workers, so the branches of `union all` come in order.
+# The first row holds the counts: a cursor runs without parallel workers, so the branches of `union all` come
+# in order.
 _COMPARE = """
 with model as (
     select b.record_key, b.body, sha256(convert_to(%(identity)s || b.body, 'UTF8')) as fingerprint
-    from (select r.{key}::text as record_key, row_to_json(r)::text as body from {source} r offset 0) b
+    from (select r.{key}::text as record_key, row_to_json(r.*)::text as body from {source} r offset 0) b
     offset 0
 ), compared as materialized (
     select c.action, c.record_key, c.fingerprint, c.known, c.again,

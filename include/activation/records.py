@@ -10,8 +10,9 @@ from typing import Literal
 class Record:
     """One planned record.
 
-    `body` is the mapped record as a JSON object, rendered by the warehouse: times in ISO 8601 with their zone, `numeric` and
-    `bigint` as strings, because most readers of JSON make a double of a number. `fingerprint` is the SHA-256 of it.
+    `body` is the mapped record as a JSON object, rendered by the warehouse: times in ISO 8601 with their
+    zone, `numeric` and `bigint` as strings, because most readers of JSON make a double of a number.
+    `fingerprint` is the SHA-256 of it.
     """
 
     key: str

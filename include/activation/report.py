@@ -13,8 +13,9 @@ from include.core.errors import BooksDoNotBalance
 class SyncReport:
     """Counts of records: read = unchanged + delivered + rejected + unsent.
 
-    rejected: refused in this run, and held back because they were refused too often (`held` of them). unsent: planned, without
-    an answer. `sync_run_id` is the row in `ledger.sync_run`; None for a dry run, which leaves none.
+    rejected: refused in this run, and held back because they were refused too often (`held` of them). unsent:
+    planned, without an answer. `sync_run_id` is the row in `ledger.sync_run`; None for a dry run, which
+    leaves none.
     """
 
     sync: str
@@ -50,10 +51,11 @@ class SyncReport:
             raise BooksDoNotBalance(
                 "records that were read and what became of them differ",
                 where=f"sync {self.sync!r}, sync_run {self.sync_run_id}",
-                received=f"read {self.read}, planned {self.creates + self.updates}; unchanged {self.unchanged}, delivered"
-                f" {self.delivered}, rejected {self.rejected} (held {self.held}), unsent {self.unsent}",
+                received=f"read {self.read}, planned {self.creates + self.updates};"
+                f" unchanged {self.unchanged}, delivered {self.delivered},"
+                f" rejected {self.rejected} (held {self.held}), unsent {self.unsent}",
                 allowed="read = unchanged + delivered + rejected + unsent",
-                todo="look at ledger.sync_record for this run; the state is kept, a new run sends what is still missing",
+                todo="look at ledger.sync_record; a new run sends what is still missing",
             )
 
 

@@ -1,7 +1,7 @@
 """The tables in which reverse ETL remembers what a destination has acknowledged.
 
-They stand in schema `ledger` of the warehouse, which `include.warehouse.bootstrap` makes; it takes `STATE_DDL` among its
-extra statements, after schema and roles are there.
+They stand in schema `ledger` of the warehouse, which `include.warehouse.bootstrap` makes; it takes
+`STATE_DDL` among its extra statements, after schema and roles are there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ create table if not exists ledger.sync_run (
     sync          text        not null,
     run_id        text        not null,
     model_version text        not null,
-    status        text        not null check (status in ('running', 'delivered', 'incomplete', 'failed', 'abandoned')),
+    status        text        not null
+        check (status in ('running', 'delivered', 'incomplete', 'failed', 'abandoned')),
     started_at    timestamptz not null default clock_timestamp(),
     finished_at   timestamptz,
     read          bigint      not null,
@@ -32,9 +33,9 @@ create index if not exists sync_run_by_run on ledger.sync_run (run_id);
 comment on table ledger.sync_run is
     'One row for each attempt to deliver a sync. read = unchanged + held + delivered + rejected + unsent.';
 comment on column ledger.sync_run.run_id is 'Run of the DAG (or the shell) that asked for the delivery.';
-comment on column ledger.sync_run.model_version is 'Relation that the activation view pointed to when it was read.';
-comment on column ledger.sync_run.held is 'Records not sent because the destination rejected them too often as they are.';
-comment on column ledger.sync_run.unsent is 'Planned, but without an answer from the destination; the next run sends them.';
+comment on column ledger.sync_run.model_version is 'Relation that the activation view read at that time.';
+comment on column ledger.sync_run.held is 'Not sent, because rejected too often as they are.';
+comment on column ledger.sync_run.unsent is 'Planned, without an answer; the next run sends them.';
 
 -- No foreign key to sync_run: checking it for every record costs more than the record.
 create table if not exists ledger.sync_record (
@@ -51,13 +52,14 @@ create table if not exists ledger.sync_record (
     sync_run_id      bigint      not null,
     primary key (sync, record_key)
 );
-create index if not exists sync_record_rejected on ledger.sync_record (sync, last_attempt_at) where status = 'rejected';
+create index if not exists sync_record_rejected on ledger.sync_record (sync, last_attempt_at)
+    where status = 'rejected';
 
 comment on table ledger.sync_record is 'The last answer of a destination for each record of a sync.';
 comment on column ledger.sync_record.acknowledged is
-    'Fingerprint of the record that the destination holds by its own word; null when that is not known.';
-comment on column ledger.sync_record.acknowledged_at is 'When it last acknowledged one; null when it never did.';
-comment on column ledger.sync_record.refused is 'Fingerprint that the destination rejected last; null after an acknowledgement.';
+    'Fingerprint of what the destination holds by its own word; null: not known.';
+comment on column ledger.sync_record.acknowledged_at is 'When it did so last; null: never.';
+comment on column ledger.sync_record.refused is 'Fingerprint it rejected last; null after an acknowledgement.';
 comment on column ledger.sync_record.attempts is 'Runs in which the record was answered as it is now.';
 comment on column ledger.sync_record.sync_run_id is 'The sync_run that got the answer.';
 
@@ -70,7 +72,7 @@ create table if not exists ledger.sync_in_flight (
 );
 
 comment on table ledger.sync_in_flight is
-    'Keys handed to a destination that has not answered yet. What stands here after a crash may or may not have arrived.';
+    'Keys handed to a destination without an answer yet; after a crash they may have arrived or not.';
 
 grant select, insert, update on ledger.sync_run, ledger.sync_record to millrace_activator;
 grant select, insert, update, delete on ledger.sync_in_flight to millrace_activator;

@@ -14,7 +14,8 @@ from include.core.errors import LeaseHeld, TerminalError, Unreachable
 
 Session = psycopg.Connection[Any]
 
-# Rendering a value as text depends on these; fixed, so that an equal value has an equal fingerprint wherever it is computed.
+# Rendering a value as text depends on these; fixed, so that an equal value has an equal fingerprint wherever
+# it is computed.
 _SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
@@ -42,7 +43,7 @@ def warehouse_session(connection: Connection, sync: str) -> Iterator[Session]:
         raise TerminalError(
             primary_message(error),
             where=where,
-            todo="make the ledger and the rights of its roles as this version needs them: millrace warehouse init",
+            todo="bring the ledger and the rights of its roles up to this version: millrace warehouse init",
         ) from error
     except psycopg.OperationalError as error:
         raise connection_error(error, where) from error
@@ -53,7 +54,9 @@ def connection_error(error: psycopg.OperationalError, where: str) -> Unreachable
     text = primary_message(error)
     if "authentication failed" in text or "does not exist" in text or "permission denied" in text:
         return TerminalError(text, where=where, todo="correct the login or the database of the connection")
-    return Unreachable(text, where=where, todo="see whether the database is up; the same run can be tried again")
+    return Unreachable(
+        text, where=where, todo="see whether the database is up; the same run can be tried again"
+    )
 
 
 def primary_message(error: psycopg.Error) -> str:
@@ -86,7 +89,9 @@ def only_writer(session: Session, sync: str) -> Iterator[None]:
 
 def try_lock(session: Session, sync: str) -> bool:
     """Take the lock of a sync, when it is free."""
-    row = session.execute("select pg_try_advisory_lock(hashtextextended('millrace.sync.' || %s, 0))", (sync,)).fetchone()
+    row = session.execute(
+        "select pg_try_advisory_lock(hashtextextended('millrace.sync.' || %s, 0))", (sync,)
+    ).fetchone()
     assert row is not None
     return bool(row[0])
 

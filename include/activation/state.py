@@ -1,8 +1,8 @@
 """What a sync remembers: which record the destination acknowledged or rejected, and what is on its way to it.
 
-A batch is written down before it is sent and struck out with its answer. Whatever still stands there when a run begins may
-or may not have arrived, so the acknowledgement kept for it counts no longer: those records are planned again, even when the
-model has gone back to the value that was acknowledged before.
+A batch is written down before it is sent and struck out with its answer. Whatever still stands there when a
+run begins may or may not have arrived, so the acknowledgement kept for it counts no longer: those records are
+planned again, even when the model has gone back to the value that was acknowledged before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from include.activation.session import Session
 
 @dataclass(frozen=True)
 class Answer:
-    """A batch as it was sent, with the outcome of each record, and the batches in which its retryable records go on."""
+    """A batch as it was sent, the outcome of each record, and the batches in which retryable ones go on."""
 
     batch: int
     records: Sequence[Record]
@@ -29,7 +29,8 @@ def recover(session: Session, sync: str) -> None:
     with session.transaction():
         session.execute(
             "update ledger.sync_record r set acknowledged = null"
-            " from (select distinct unnest(record_keys) as record_key from ledger.sync_in_flight where sync = %(sync)s) f"
+            " from (select distinct unnest(record_keys) as record_key"
+            "       from ledger.sync_in_flight where sync = %(sync)s) f"
             " where r.sync = %(sync)s and r.record_key = f.record_key and r.acknowledged is not null",
             {"sync": sync},
         )
@@ -104,8 +105,8 @@ class State:
     def _in_flight(self, batch: int, records: Sequence[Record]) -> None:
         # A batch that is sent again stands there already.
         self._session.execute(
-            "insert into ledger.sync_in_flight (sync, sync_run_id, batch, record_keys) values (%s, %s, %s, %b)"
-            " on conflict do nothing",
+            "insert into ledger.sync_in_flight (sync, sync_run_id, batch, record_keys)"
+            " values (%s, %s, %s, %b) on conflict do nothing",
             (self._sync, self.sync_run_id, batch, [record.key for record in records]),
         )
 
@@ -127,16 +128,25 @@ select %(sync)s, n.record_key, 'delivered', n.fingerprint, now(), 1, %(run)s
 from unnest(%(keys)b::text[], %(fingerprints)b::bytea[]) as n (record_key, fingerprint)
 on conflict (sync, record_key) do update set
     attempts = case when r.refused = excluded.acknowledged then r.attempts + 1 else 1 end,
-    status = excluded.status, acknowledged = excluded.acknowledged, acknowledged_at = excluded.acknowledged_at,
-    refused = null, reason = null, last_attempt_at = excluded.last_attempt_at, sync_run_id = excluded.sync_run_id
+    status = excluded.status,
+    acknowledged = excluded.acknowledged,
+    acknowledged_at = excluded.acknowledged_at,
+    refused = null,
+    reason = null,
+    last_attempt_at = excluded.last_attempt_at,
+    sync_run_id = excluded.sync_run_id
 """
 
 _REJECT = """
 insert into ledger.sync_record as r (sync, record_key, status, refused, reason, attempts, sync_run_id)
 select %(sync)s, n.record_key, 'rejected', n.fingerprint, n.reason, 1, %(run)s
-from unnest(%(keys)b::text[], %(fingerprints)b::bytea[], %(reasons)b::text[]) as n (record_key, fingerprint, reason)
+from unnest(%(keys)b::text[], %(fingerprints)b::bytea[], %(reasons)b::text[])
+    as n (record_key, fingerprint, reason)
 on conflict (sync, record_key) do update set
     attempts = case when r.refused = excluded.refused then r.attempts + 1 else 1 end,
-    status = excluded.status, refused = excluded.refused, reason = excluded.reason,
-    last_attempt_at = excluded.last_attempt_at, sync_run_id = excluded.sync_run_id
+    status = excluded.status,
+    refused = excluded.refused,
+    reason = excluded.reason,
+    last_attempt_at = excluded.last_attempt_at,
+    sync_run_id = excluded.sync_run_id
 """

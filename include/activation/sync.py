@@ -37,8 +37,9 @@ def plan(contract: SyncContract, warehouse: Connection) -> Plan:
         with open_plan(session, contract, hold=False) as (counts, cursor):
             planned = replace(counts, samples=samples(cursor))
     _log.info(
-        "%s: %d read, %d unchanged, %d to create, %d to update (%d of them rejected before), %d held",
-        *(contract.sync, planned.read, planned.unchanged, planned.creates, planned.updates, planned.again, planned.held),
+        "%(sync)s: %(read)d read, %(unchanged)d unchanged, %(creates)d to create, %(updates)d to update"
+        " (of all these %(again)d rejected before), %(held)d held",
+        vars(planned),
     )
     check_breaker(contract, planned)
     return planned
@@ -59,9 +60,11 @@ def run(
     :param run_id: the run that asks; it is kept in the ledger.
     :param dry_run: plan, check the destination and report, but send and remember nothing.
     :param progress: called with the number of records answered so far.
-    :raises TransientError: some records have no answer; the next call sends what is still missing. LeaseHeld when another run
-        delivers this sync, Unreachable when the warehouse or the destination does not answer.
-    :raises TerminalError: see `plan`; or the destination refuses the login, the table, the path or the fields.
+    :raises TransientError: some records have no answer; the next call sends what is still missing. LeaseHeld
+        when another run delivers this sync, Unreachable when the warehouse or the destination does not
+        answer.
+    :raises TerminalError: see `plan`; or the destination refuses the login, the table, the path or the
+        fields.
     :raises BooksDoNotBalance: what was read and what became of it differ.
     """
     started = time.monotonic()
@@ -79,7 +82,9 @@ def run(
             target.check()
             with open_plan(session, contract, hold=True) as (planned, cursor):
                 check_breaker(contract, planned)
-                return _deliver(session, contract, target, planned, cursor, run_id, started, backoff, progress)
+                return _deliver(
+                    session, contract, target, planned, cursor, run_id, started, backoff, progress
+                )
         finally:
             target.close()
 
@@ -125,8 +130,9 @@ def _deliver(
     _finish(session, report, problem)
     recover(session, contract.sync)
     _log.info(
-        "%s: %d delivered, %d rejected (%d of them held), %d unchanged, %d unsent, in %.1f s",
-        *(contract.sync, report.delivered, report.rejected, report.held, report.unchanged, report.unsent, report.seconds),
+        "%(sync)s: %(delivered)d delivered, %(rejected)d rejected (%(held)d of them held), %(unchanged)d"
+        " unchanged, %(unsent)d unsent, in %(seconds).1f s",
+        report.counts(),
     )
     report.check_books()
     if problem is not None:
@@ -139,9 +145,12 @@ def _problem(contract: SyncContract, report: SyncReport, delivery: Delivery) -> 
         return delivery.error
     if not report.unsent:
         return None
-    reasons = "; ".join(f"{reason} ({count} times)" for reason, count in sorted(delivery.tally.reasons.items())[:5])
+    reasons = "; ".join(
+        f"{reason} ({count} times)" for reason, count in sorted(delivery.tally.reasons.items())[:5]
+    )
     return TransientError(
-        f"{report.unsent} of {report.creates + report.updates} records have no answer; {report.delivered} were delivered",
+        f"{report.unsent} of {report.creates + report.updates} records have no answer;"
+        f" {report.delivered} were delivered",
         where=f"sync {contract.sync!r}, destination connection {contract.destination.connection!r}",
         received=reasons or None,
         todo="see whether the destination is up; the next try sends only what is still missing",
@@ -149,15 +158,16 @@ def _problem(contract: SyncContract, report: SyncReport, delivery: Delivery) -> 
 
 
 def settle(contract: SyncContract, warehouse: Connection, *, run_id: str) -> SyncReport:
-    """The report of the last delivery that `run_id` asked for, from the ledger, with its books checked once more.
+    """The report of the last delivery that `run_id` asked for, from the ledger; its books are checked again.
 
     :raises TerminalError: that run delivered nothing, or did not end well.
     :raises BooksDoNotBalance: what was read and what became of it differ.
     """
     with warehouse_session(warehouse, contract.sync) as session:
         row = session.execute(
-            "select sync, run_id, sync_run_id, model_version, status, read, unchanged, creates, updates, delivered,"
-            " rejected + held, held, unsent, coalesce(extract(epoch from finished_at - started_at), 0)::float8"
+            "select sync, run_id, sync_run_id, model_version, status, read, unchanged, creates, updates,"
+            " delivered, rejected + held, held, unsent,"
+            " coalesce(extract(epoch from finished_at - started_at), 0)::float8"
             " from ledger.sync_run where sync = %s and run_id = %s order by sync_run_id desc limit 1",
             (contract.sync, run_id),
         ).fetchone()
@@ -191,8 +201,9 @@ def _begin(session: Session, planned: Plan, run_id: str) -> int:
 def _finish(session: Session, report: SyncReport, problem: BaseException | None) -> None:
     values: dict[str, Any] = report.counts() | {"error": None if problem is None else _message(problem)}
     session.execute(
-        "update ledger.sync_run set status = %(status)s, finished_at = clock_timestamp(), delivered = %(delivered)s,"
-        " rejected = %(rejected)s - %(held)s, unsent = %(unsent)s, error = %(error)s where sync_run_id = %(sync_run_id)s",
+        "update ledger.sync_run set status = %(status)s, finished_at = clock_timestamp(),"
+        " delivered = %(delivered)s, rejected = %(rejected)s - %(held)s, unsent = %(unsent)s,"
+        " error = %(error)s where sync_run_id = %(sync_run_id)s",
         values,
     )
 

@@ -1,20 +1,22 @@
-"""A small contacts API that speaks the batch upsert of CRMs. The demo's HTTP target, and what the tests deliver to.
+"""A small contacts API that speaks the batch upsert of CRMs. The demo's HTTP target, and what the tests
+deliver to.
 
     python -m tests.support.contacts_api --port 8090 --db contacts.sqlite3 --token SECRET
 
-| request | answer |
-|---|---|
-| POST /v1/contacts/batch/upsert `{"records": [{"id", "properties": {…}}]}` | 200, or 207 when single records were refused: `{"results": [{"id", "status", "error"}]}` |
-| GET /v1/contacts/{id} | 200 `{"id", "properties", "revision"}`, or 404 |
-| GET /v1/contacts?limit&after | 200 `{"results": […], "paging": {"next": {"after"}}}` |
-| GET /health | 200, without a token |
+    POST /v1/contacts/batch/upsert  {"records": [{"id", "properties": {…}}]}
+        200, or 207 when single records were refused: {"results": [{"id", "status", "error"}]}
+    GET /v1/contacts/{id}           200 {"id", "properties", "revision"}, or 404
+    GET /v1/contacts?limit&after    200 {"results": […], "paging": {"next": {"after"}}}
+    GET /health                     200, without a token
 
-As at the models: 100 records a batch at most (413), 401 without the token, 429 with `Retry-After` above the rate, a record with
-an invalid e-mail is refused by itself (207), a value of the wrong type refuses the whole batch (400). `revision` counts
-the changes that had an effect: the same record sent twice has one.
+As at the models: 100 records a batch at most (413), 401 without the token, 429 with `Retry-After` above the
+rate, a record with an invalid e-mail is refused by itself (207), a value of the wrong type refuses the whole
+batch (400). `revision` counts the changes that had an effect: the same record sent twice has one.
 
-With `--admin-token`, POST /admin/faults `{"kind": "drop" | "status" | "delay", "times", "status", "seconds"}` makes the next upserts
-fail: `drop` applies the batch and breaks the connection, `status` answers that without applying, `delay` answers late.
+With `--admin-token`, POST /admin/faults `{"kind": "drop" | "status" | "delay", "times", "status", "seconds"}`
+makes the next upserts fail: `drop` applies the batch and breaks the connection, `status` answers that without
+applying, `delay` answers late. `{"kind": "stumble", "id"}` answers 500 to every batch that holds this record,
+until another id is named.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class ContactsApi:
         self._rate, self._per_seconds = rate, per_seconds
         self._window, self._used = 0.0, 0
         self._faults: list[dict[str, Any]] = []
+        self._stumbles_at = ""
         self.requests = 0
 
     def application(self) -> web.Application:
@@ -112,6 +115,8 @@ class ContactsApi:
             return _error(400, 'expected {"records": [{"id": text, "properties": object}, …]}')
         if problem:
             return _error(413 if len(records) > MAX_BATCH else 400, problem)
+        if any(record["id"] == self._stumbles_at for record in records):
+            return _error(500, "as asked for")
         results = self._apply(records)
         if fault["kind"] == "drop" and request.transport is not None:
             request.transport.abort()
@@ -154,6 +159,8 @@ class ContactsApi:
 
     async def _set_fault(self, request: web.Request) -> web.Response:
         fault = {"times": 1, "status": 500, "seconds": 1.0} | await request.json()
+        if fault["kind"] == "stumble":
+            self._stumbles_at, fault["times"] = fault["id"], 0
         self._faults.extend([fault] * fault["times"])
         return web.json_response({"requests": self.requests, "waiting": len(self._faults)})
 
@@ -191,7 +198,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--db", required=True, help="SQLite file")
-    # The process list shows arguments to everyone on the machine, so the environment can hold the tokens instead.
+    # The process list shows arguments to everyone on the machine, so the environment can hold the tokens
+    # instead.
     parser.add_argument("--token", default=os.environ.get("CONTACTS_API_TOKEN", ""))
     parser.add_argument("--admin-token", default=os.environ.get("CONTACTS_API_ADMIN_TOKEN", ""))
     parser.add_argument("--rate", type=int, default=0, help="requests in each --per seconds; 0 sets no limit")

@@ -1,4 +1,4 @@
-"""Where records are delivered. A new kind is one module with one class that keeps this protocol, and one line below."""
+"""Where records are delivered. A new kind is a module with one class of this protocol, and a line below."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from include.core.errors import ContractError
 
 
 class Destination(Protocol):
-    """An operational system that takes records by upsert, so that sending one twice has the effect of sending it once."""
+    """An operational system that takes records by upsert: sent twice, a record has the effect of once."""
 
     #: How many batches may be sent at the same time, each from a thread of its own.
     concurrency: int
@@ -27,7 +27,8 @@ class Destination(Protocol):
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
         """Deliver, and return one outcome for each record, in order. A batch has no key twice.
 
-        :raises TerminalError: nothing of this sync can be delivered; what was sent of the batch has an unknown fate.
+        :raises TerminalError: nothing of this sync can be delivered; what was sent of the batch has an
+            unknown fate.
         """
 
     def close(self) -> None:

@@ -3,11 +3,12 @@
     POST {base}{path}        Authorization: Bearer <the connection's password>
     {"records": [{"id": <key>, "properties": {<mapped fields>}}, …]}
 
-    200, 201 or 207   {"results": [{"id": <key>, "status": …, "error": <text, when it refuses that record>}, …]}
+    200, 201 or 207   {"results": [{"id": <key>, "status": …, "error": <text, when it refuses it>}, …]}
 
-Times go as ISO 8601 with their zone, `numeric` and `bigint` as strings with all their digits, as CRMs take them. Only a result
-without an error is an acknowledgement. An answer for the batch as a whole that blames the data (4xx) makes it be halved
-until the culprit is alone; one that asks for patience (408, 425, 429, 5xx) or no answer at all is retryable.
+Times go as ISO 8601 with their zone, `numeric` and `bigint` as strings with all their digits, as CRMs take
+them. Only a result without an error is an acknowledgement. An answer for the batch as a whole that blames the
+data (4xx) makes it be halved until the culprit is alone; one that asks for patience (408, 425, 429, 5xx) or
+no answer at all is retryable.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _REASON_CHARACTERS = 500
 
 
 class HttpApi:
-    """Delivers to one endpoint. `send` may be called by several threads; the requests run in one event loop of their own."""
+    """Delivers to one endpoint. Several threads may call `send`; requests run in one event loop."""
 
     def __init__(self, sync: str, target: HttpDestination, connection: Connection) -> None:
         self.concurrency = target.concurrency
@@ -52,7 +53,11 @@ class HttpApi:
         self._thread.start()
         self._client: aiohttp.ClientSession | None = None
         parts = urlsplit(self._base)
-        if parts.scheme == "http" and connection.password and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        if (
+            parts.scheme == "http"
+            and connection.password
+            and parts.hostname not in ("127.0.0.1", "localhost", "::1")
+        ):
             _log.warning("%s: the token goes over the network unencrypted; use https", self._where)
 
     def check(self) -> None:
@@ -62,7 +67,9 @@ class HttpApi:
         """
         parts = urlsplit(self._base)
         try:
-            self._run(self._knock(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)))
+            self._run(
+                self._knock(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+            )
         except (OSError, asyncio.TimeoutError) as error:
             raise Unreachable(
                 f"the API does not answer: {_short(error)}", where=self._where, todo="see whether it is up"
@@ -105,7 +112,7 @@ class HttpApi:
                 where=self._where,
                 received=f"HTTP {status}",
                 allowed=", ".join(map(str, _ANSWERED)),
-                todo="correct the connection's token (401, 403), its address or destination.path (3xx, 404, 405)",
+                todo="correct the connection's token (401, 403), its address or destination.path (3xx, 404)",
             )
         if len(batch) == 1:
             text = body.decode("utf-8", "replace")
@@ -124,7 +131,8 @@ class HttpApi:
                 connector=aiohttp.TCPConnector(limit=self.concurrency),
             )
         records = [{"id": record.key, "properties": orjson.Fragment(record.body)} for record in batch]
-        # Redirects are not followed: they would carry the token to an address that nobody put into the connection.
+        # Redirects are not followed: they would carry the token to an address that nobody put into the
+        # connection.
         async with self._client.post(
             self._base + self._target.path,
             data=orjson.dumps({self._target.records_field: records}),
@@ -135,7 +143,9 @@ class HttpApi:
     def _read_results(self, batch: Sequence[Record], body: bytes) -> list[Outcome]:
         try:
             answer = orjson.loads(body)
-            results = {str(result["id"]): result.get("error") for result in answer[self._target.results_field]}
+            results = {
+                str(result["id"]): result.get("error") for result in answer[self._target.results_field]
+            }
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise TerminalError(
                 "the API does not answer as agreed, so that nobody knows what it took",
@@ -158,7 +168,8 @@ def _outcome(results: dict[str, Any], record: Record) -> Outcome:
 
 
 def base_url(connection: Connection) -> str:
-    """Scheme, host, port and an optional path of an HTTP connection, as Airflow spells them: the scheme stands in `schema`.
+    """Scheme, host, port and an optional path of an HTTP connection, as Airflow spells them: the scheme
+    stands in `schema`.
 
     :raises ContractError: the connection has no host.
     """
@@ -178,7 +189,7 @@ def base_url(connection: Connection) -> str:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for (it holds seconds or a date), or None when it says nothing readable."""
+    """Seconds that a `Retry-After` header asks for, as a number or a date; None when it is not readable."""
     if not value:
         return None
     try:

@@ -1,8 +1,8 @@
 """A table in Postgres, written by upsert.
 
-A batch is one statement, and so one transaction: the records go as one JSON document and become typed at the destination, with
-the declared types of its columns. Compared with COPY into a temporary table this is as fast, and needs no right but
-SELECT, INSERT and UPDATE on the table.
+A batch is one statement, and so one transaction: the records go as one JSON document and become typed at the
+destination, with the declared types of its columns. Compared with COPY into a temporary table this is as
+fast, and needs no right but SELECT, INSERT and UPDATE on the table.
 """
 
 from __future__ import annotations
@@ -23,16 +23,29 @@ from include.core.errors import ContractError, TerminalError, Unreachable
 
 # People work in this database: whoever waits for one of their locks must not wait for ever.
 _SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "lock_timeout": "30s"}
-# What the data of a record can break: types and ranges, constraints, views with a check, and exceptions of triggers.
+# What the data of a record can break: types and ranges, constraints, views with a check, and exceptions of
+# triggers.
 _ABOUT_A_RECORD = (pg.DataError, pg.IntegrityError, pg.WithCheckOptionViolation, pg.RaiseException)
-# What passes by itself: conflicts with other sessions, timeouts, a server that restarts, is full or went away.
+# What passes by itself: conflicts with other sessions, timeouts, a server that restarts, is full or went
+# away.
 _PASSES = (psycopg.OperationalError, psycopg.InterfaceError)
 # Types whose `is distinct from` tells every difference. The rest (citext, json, ...) is compared as text.
 _COMPARED_AS_THEY_ARE = frozenset(
-    (
-        "smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "uuid", "text",
-        "character varying", "date", "timestamp with time zone", "timestamp without time zone",
-    )
+    {
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "real",
+        "double precision",
+        "boolean",
+        "uuid",
+        "text",
+        "character varying",
+        "date",
+        "timestamp with time zone",
+        "timestamp without time zone",
+    }
 )
 
 
@@ -71,7 +84,7 @@ class PostgresTable:
             raise Unreachable(primary_message(error), where=self._where) from error
 
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
-        """Upsert the batch. A record that the database refuses is found by halving, so that the others get in.
+        """Upsert the batch. A record that the database refuses is found by halving; the others get in.
 
         :raises TerminalError: the database refuses the statement as such.
         """
@@ -116,16 +129,19 @@ class PostgresTable:
                 "two records of the model have the same key at the destination",
                 where=self._where,
                 received=primary_message(error),
-                allowed=f"one record for each value of {self._target.key!r}, as the destination compares them",
+                allowed=f"one record for each value of {self._target.key!r}, as the destination compares",
                 todo="correct the model's key, for example its letter case or leading zeros",
             ) from error
         except psycopg.Error as error:
             raise TerminalError(
-                "the destination refuses the upsert", where=self._where, received=_reason(error), todo="see its rights"
+                "the destination refuses the upsert",
+                where=self._where,
+                received=_reason(error),
+                todo="see its rights",
             ) from error
 
     def _half(self, session: psycopg.Connection[Any], half: Sequence[Record]) -> list[Outcome]:
-        """Outcomes of one half, also when the session breaks: what the other half got must not be forgotten."""
+        """Outcomes of one half, also when the session breaks: those of the other half must be kept."""
         try:
             return self._deliver(session, half)
         except _PASSES as error:
@@ -141,14 +157,16 @@ class PostgresTable:
             sql.SQL(", ").join(_comparable("excluded", name, columns[name]) for name in others),
         )
         action = sql.SQL("do update set {} where {}").format(
-            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others), distinct
+            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others),
+            distinct,
         )
         names = sql.SQL(", ").join(map(sql.Identifier, self._fields))
         typed = sql.SQL(", ").join(
             sql.Identifier(name) + sql.SQL(" " + columns[name].declared) for name in self._fields
         )
         return sql.SQL(
-            "insert into {table} as t ({names}) select {names} from json_to_recordset(%s::json) as r ({typed})"
+            "insert into {table} as t ({names})"
+            " select {names} from json_to_recordset(%s::json) as r ({typed})"
             " on conflict ({key}) {action}"
         ).format(
             table=self._table(),
@@ -169,7 +187,7 @@ class PostgresTable:
         missing = [name for name in self._fields if name not in columns]
         if missing:
             raise ContractError(
-                "mapping names columns that the destination's table does not have (or that this login may not see)",
+                "mapping names columns that the destination's table does not have",
                 where=self._where,
                 received=", ".join(missing),
                 allowed=", ".join(columns) or "nothing: there is no such table",
@@ -180,7 +198,8 @@ class PostgresTable:
                 "the destination's key is not unique there, so that nothing could be upserted on it",
                 where=self._where,
                 received=self._target.key,
-                allowed=", ".join(name for (name,) in unique) or "no column of this table is unique by itself",
+                allowed=", ".join(name for (name,) in unique)
+                or "no column of this table is unique by itself",
                 todo="correct destination.key, or have a unique constraint made on it",
             )
         locked = [
@@ -194,7 +213,8 @@ class PostgresTable:
                 where=self._where,
                 received=", ".join(locked),
                 allowed="columns that it may insert and update",
-                todo=f"grant select, insert, update on {self._target.table} to {self._connection.login}, or unmap them",
+                todo=f"grant select, insert, update on {self._target.table} to {self._connection.login}"
+                " there, or take the columns out of the mapping",
             )
         return columns
 

@@ -21,18 +21,19 @@ class PostgresDestination(Model):
 class HttpDestination(Model):
     """A JSON API that takes batches.
 
-    POST {path} {records_field: [{id, properties: {mapped fields}}]} → {results_field: [{id, status, error}]}, with the
-    connection's password as bearer token.
+    POST {path} {records_field: [{id, properties: {mapped fields}}]}
+    answers     {results_field: [{id, status, error}]}
+    with the connection's password as bearer token.
     """
 
-    type: Literal["http"]
-    connection: str
-    path: str = Field(pattern="^/", description="Path of the batch upsert, below the connection's address.")
-    key: str = Field(description="Mapped field that identifies a record; its value also goes as the record's id.")
-    records_field: str = "records"
-    results_field: str = "results"
-    timeout_seconds: float = Field(default=30, gt=0)
-    concurrency: int = Field(default=4, ge=1, le=64, description="Requests at the same time.")
+    type: Literal["http"] = Field(description="Kind of destination.")
+    connection: Text = Field(description="The Airflow connection to it.")
+    path: Text = Field(pattern="^/", description="Path of the batch upsert, below the connection's address.")
+    key: Text = Field(description="Mapped field that identifies a record; its value goes as `id` too.")
+    records_field: Text = Field(default="records", description="Where the records stand in a request.")
+    results_field: Text = Field(default="results", description="Where their results stand in an answer.")
+    timeout_seconds: Number = Field(default=30, gt=0, description="How long an answer may take.")
+    concurrency: Count = Field(default=4, ge=1, le=64, description="How many requests go at the same time.")
 
 
 class SyncContract(DagContract):

@@ -1,0 +1,96 @@
+"""What of reverse ETL can be decided without a service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+
+from include.activation import Backoff, Change, SyncReport
+from include.activation.destinations.http import base_url, retry_after
+from include.activation.records import Record
+from include.core.connection import Connection
+from include.core.contracts import SyncContract, load_all
+from include.core.errors import BooksDoNotBalance, ContractError
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
+REPORT = SyncReport(
+    sync="contacts",
+    run_id="test",
+    sync_run_id=1,
+    model_version="v1",
+    status="delivered",
+    read=100,
+    unchanged=80,
+    creates=12,
+    updates=6,
+    delivered=15,
+    rejected=4,
+    held=2,
+    unsent=1,
+    seconds=0.1,
+    samples=(Change("create", "c1", '{"email": "ada@example.com"}'),),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("soon", None),
+        ("Sun, 01 Mar 2026 12:01:30 GMT", 90.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    backoff = Backoff(first=1, longest=5)
+    for failures, most in ((1, 1), (2, 2), (3, 4), (4, 5), (100, 5)):
+        waits = [backoff.delay(failures) for _ in range(50)]
+        assert max(waits) <= most
+        assert min(waits) >= most / 2
+
+
+@pytest.mark.parametrize(
+    ("connection", "url"),
+    [
+        (Connection("api", "http", "crm.example.com", schema="https"), "https://crm.example.com"),
+        (Connection("api", "http", "127.0.0.1", 8090), "http://127.0.0.1:8090"),
+        (Connection("api", "https", "::1", 8443), "https://[::1]:8443"),
+        (Connection("api", "http", "https://crm.example.com/eu/"), "https://crm.example.com/eu"),
+    ],
+)
+def test_addresses_as_airflow_spells_them(connection: Connection, url: str) -> None:
+    assert base_url(connection) == url
+
+
+def test_a_connection_without_host_is_refused() -> None:
+    with pytest.raises(ContractError, match="no host"):
+        base_url(Connection("api", "http"))
+
+
+def test_books_that_balance() -> None:
+    REPORT.check_books()
+
+
+@pytest.mark.parametrize("fate", ["read", "unchanged", "delivered", "rejected", "held", "unsent", "creates"])
+def test_books_that_do_not(fate: str) -> None:
+    with pytest.raises(BooksDoNotBalance):
+        replace(REPORT, **{fate: getattr(REPORT, fate) + 1}).check_books()
+
+
+def test_personal_data_stays_out_of_repr_and_counts() -> None:
+    record = Record("c1", b"", '{"email": "ada@example.com"}')
+    assert "ada" not in f"{REPORT} {REPORT.counts()} {record}"
+
+
+def test_the_contracts_of_the_demo_are_valid() -> None:
+    assert [contract.sync for contract in load_all(SyncContract)] == ["contacts_api", "crm_contacts"]
