@@ -59,7 +59,7 @@ comment on table ledger.sync_record is 'The last answer of a destination for eac
 comment on column ledger.sync_record.acknowledged is
     'Fingerprint of what the destination holds by its own word; null: not known.';
 comment on column ledger.sync_record.acknowledged_at is 'When it did so last; null: never.';
-comment on column ledger.sync_record.refused is 'Fingerprint it rejected last; null after an acknowledgement.';
+comment on column ledger.sync_record.refused is 'Fingerprint it rejected last; null when it took it.';
 comment on column ledger.sync_record.attempts is 'Runs in which the record was answered as it is now.';
 comment on column ledger.sync_record.sync_run_id is 'The sync_run that got the answer.';
 

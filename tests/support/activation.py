@@ -244,15 +244,28 @@ def free_port() -> int:
 
 
 def deliverer(contract: SyncContract, source: Connection, target: Connection) -> subprocess.Popen[bytes]:
-    """A process that delivers the sync once. It prints `ready` when it is about to begin."""
+    """A process that delivers the sync once."""
     settings = {
         "contract": contract.model_dump(mode="json", exclude={"deadline", "retry", "task_timeout"}),
         "connections": [_as_json(source), _as_json(target)],
     }
     command = [sys.executable, "-c", _DELIVER, json.dumps(settings)]
-    return subprocess.Popen(
-        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+
+
+def deliver_and_kill(contract: SyncContract, source: Warehouse, target: Connection, delay: float) -> None:
+    """Kill a delivery some seconds after its first answer was kept; return when its session is gone."""
+    answered = "select count(*) from ledger.sync_record where acknowledged is not null"
+    before = source.execute(answered)
+    process = deliverer(contract, source.connection, target)
+    try:
+        wait_for(lambda: source.execute(answered) > before)
+        time.sleep(delay)
+    finally:
+        process.kill()
+        process.wait()
+    sessions = "select 1 from pg_stat_activity where usename = 'millrace_activator'"
+    wait_for(lambda: not source.execute(sessions))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -276,6 +289,5 @@ settings = json.loads(sys.argv[1])
 contract = SyncContract.model_validate(settings["contract"] | {"deadline": {"after_queueing": "10m"}})
 names = ("warehouse", contract.destination.connection)
 source, target = map(parse_connection, names, settings["connections"])
-print("ready", flush=True)
 activation.run(contract, source, target, run_id="subprocess")
 """
