@@ -19,8 +19,8 @@ def install(conninfo: str, *, writer: str = "crm_writer") -> None:
     """Create `crm.contacts` and let the role `writer` upsert the delivered columns, and nothing more.
 
     Run as the CRM's own role, which becomes the owner. Safe to run again: what is there stays as it is.
-    `writer` may read all columns but `owner` and `notes`, insert the key and the delivered columns, and update the
-    delivered columns; it can't delete, and it can't touch `owner` or `notes`.
+    `writer` may read all columns but `owner` and `notes`, insert the key and the delivered columns, and
+    update the delivered columns; it can't delete, and it can't touch `owner` or `notes`.
 
     :raises psycopg.errors.UndefinedObject: `writer` does not exist in this server.
     :raises psycopg.errors.InsufficientPrivilege: the role may not create a schema in this database.
