@@ -60,7 +60,7 @@ if ! fits "$venv/bin/python" || [ "$("$venv/bin/python" -c 'import sys; print(sy
 fi
 
 uv_version=$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.txt)
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$uv_version" ||
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check "$uv_version" ||
   die "pip could not install $uv_version; its message is above"
 like_pip
 uv() { VIRTUAL_ENV=$venv "$venv/bin/uv" "$@"; }
