@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from include.activation.schema import STATE_DDL
 from include.core.connection import Connection, parse_connection
 from include.core.contracts import SyncContract
+from include.demo.crm import install
 from include.warehouse.bootstrap import ROLES, bootstrap
 
 TOKEN = "token-of-the-test"
@@ -146,13 +146,10 @@ class Crm:
 
 def crm(admin: str) -> Crm:
     """Make the demo's CRM in a database, with a login that has no more than it needs."""
-    execute(admin, (Path(__file__).parents[2] / "include/demo/crm.sql").read_text())
-    role = sql.Identifier("crm_writer_of_tests")
     with psycopg.connect(admin) as session:
         if not session.execute("select 1 from pg_roles where rolname = 'crm_writer_of_tests'").fetchone():
-            session.execute(sql.SQL("create role {} login password 'writes'").format(role))
-        session.execute(sql.SQL("grant usage on schema crm to {}").format(role))
-        session.execute(sql.SQL("grant select, insert, update on crm.contacts to {}").format(role))
+            session.execute("create role crm_writer_of_tests login password 'writes'")
+    install(admin, writer="crm_writer_of_tests")
     return Crm(admin, login(admin, "crm_writer_of_tests", "writes", "crm"))
 
 

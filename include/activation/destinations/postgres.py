@@ -236,7 +236,9 @@ def _reason(error: psycopg.Error) -> str:
 
 _COLUMNS = """
 select a.attname, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, null),
-    a.attgenerated = '' and a.attidentity <> 'a' and has_column_privilege(c.oid, a.attnum, 'insert'),
+    a.attgenerated = '' and a.attidentity <> 'a'
+        and has_column_privilege(c.oid, a.attnum, 'select')
+        and has_column_privilege(c.oid, a.attnum, 'insert'),
     a.attgenerated = '' and a.attidentity <> 'a' and has_column_privilege(c.oid, a.attnum, 'update')
 from pg_class c join pg_attribute a on a.attrelid = c.oid
 where c.oid = to_regclass(%(table)s) and a.attnum > 0 and not a.attisdropped
