@@ -196,7 +196,7 @@ def _explain(spot: _Spot, error: Any, renamed: dict[Place, Place]) -> Iterator[t
         yield (*spot.at, "type"), "not allowed", spot.value["type"], _tags(spot.wanted)
     elif kind == "value_error" and len(members(spot.wanted)) == 1:
         yield spot.at, "not allowed", spot.value, str(error["ctx"]["error"])
-    elif kind in _LIMITS:
+    elif kind in _LIMITS and len(members(spot.wanted)) == 1:
         yield (
             spot.at,
             "not allowed",
