@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from include.cli import contract, discover, local, tools
+from include.cli import contract, demo, discover, local, runs, tools, warehouse
 from include.core.errors import MillraceError
 
 
@@ -51,5 +51,5 @@ app = typer.Typer(
     """,
 )
 
-for _module in (local, discover, contract, tools):
+for _module in (local, demo, runs, discover, contract, tools, warehouse):
     _module.register(app)

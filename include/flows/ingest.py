@@ -197,7 +197,10 @@ class Ingest:
                 key=declared.primary_key,
                 personal=frozenset(name for name, rule in declared.columns.items() if rule.pii),
             )
-            ledger.record_audit(session, load_id, stream, verdict.passed, verdict.to_json())
+            ledger.record_audit(
+                session, load_id, stream,
+                passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+            )  # fmt: skip
         log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
         return verdict
 

@@ -4,22 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from include.core.connection import Connection
 from include.warehouse.connect import connected
+from include.warehouse.ledger import rows_of
+
+Connect = Callable[[str], Connection]
 
 _LAST_GOOD = {
-    "ingest": "select max(published_at) from ledger.load where source = %s and status = 'published'",
-    "transform": "select max(published_at) from ledger.publication where transform = %s",
-    "activate": "select max(finished_at) from ledger.sync_run where sync = %s and status = 'delivered'",
+    "ingest": "select max(published_at) as at from ledger.load where source = %s and status = 'published'",
+    "transform": "select max(published_at) as at from ledger.publication where transform = %s",
+    "activate": "select max(finished_at) as at from ledger.sync_run where sync = %s and status = 'delivered'",
 }
+_LAST_LOADS = """
+select * from (
+    select l.source, l.run_id, l.kind, l.published_at, s.*,
+           row_number() over (partition by l.source, s.stream order by s.load_id desc) as age
+      from ledger.load_stream s join ledger.load l using (load_id)
+     where %(source)s::text is null or l.source = %(source)s
+) as loads
+ where age <= %(last)s
+ order by source, stream, load_id desc
+"""
 
 
-def last_good(kind: str, name: str, connect: Callable[[str], Connection]) -> datetime | None:
+def last_good(kind: str, name: str, connect: Connect) -> datetime | None:
     """When an ingest, transform or activation last reached its consumers; None when it never did.
 
     :param kind: ingest, transform or activate.
     """
+    found: datetime | None = _read(connect, _LAST_GOOD[kind], (name,))[0]["at"]
+    return found
+
+
+def last_loads(connect: Connect, source: str | None = None, last: int = 1) -> list[dict[str, Any]]:
+    """The last loads of each stream with the columns of `ledger.load_stream`, by source and stream, newest first."""
+    return _read(connect, _LAST_LOADS, {"source": source, "last": last})
+
+
+def run_report(connect: Connect, ingest_run: str, transform_run: str, sync_runs: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """What the ledger holds of one pass through the lifecycle, by stage: streams, models, gates, publication, syncs."""
+    return {
+        "streams": _read(
+            connect,
+            "select l.source, s.* from ledger.load_stream s join ledger.load l using (load_id)"
+            " where l.run_id = %s and l.status in ('published', 'rejected') order by s.stream",
+            (ingest_run,),
+        ),
+        "models": _read(
+            connect,
+            "select split_part(unique_id, '.', 1) as kind, status, count(*) as count, sum(rows) as rows"
+            " from ledger.model_result where run_id = %s group by 1, 2 order by 1, 2",
+            (transform_run,),
+        ),
+        "gates": _read(
+            connect, "select * from ledger.gate_result where run_id = %s order by relation", (transform_run,)
+        ),
+        "publication": _read(connect, "select * from ledger.publication where run_id = %s", (transform_run,)),
+        "syncs": _read(
+            connect, "select * from ledger.sync_run where run_id = any(%s) and status <> 'running' order by sync", (list(sync_runs),)
+        ),
+    }
+
+
+def _read(connect: Connect, query: str, parameters: Any) -> list[dict[str, Any]]:
     with connected(connect("warehouse_developer")) as session:
-        row = session.execute(_LAST_GOOD[kind].encode(), (name,)).fetchone()
-    return row[0] if row else None
+        return rows_of(session, query, parameters)

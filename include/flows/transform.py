@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from datetime import datetime
 from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.quality import gate, suites
-from include.warehouse import marts
+from include.warehouse import ledger, marts
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.transform")
@@ -34,9 +36,12 @@ class Transform:
 
         :raises GateFailed: with the failing expectations and examples of rows.
         """
-        verdict = gate.audit(
-            self._transformer(), marts.candidate(schema), table, suites.written(schema, table),
-        )  # fmt: skip
+        verdict = gate.audit(self._transformer(), marts.candidate(schema), table, suites.written(schema, table))
+        with connected(self._transformer()) as session:
+            ledger.record_gate(
+                session, self.contract.transform, self.run_id, f"{schema}.{table}",
+                passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+            )  # fmt: skip
         log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
         verdict.demand(
             "consumers keep the last published version; correct the model or its input, then clear the run"
@@ -79,7 +84,16 @@ def record_results(
         )
 
 
-def rollback(contract: TransformContract, connect: Callable[[str], Connection]) -> int:
-    """Point consumers' views at the version before the one that serves. Returns the publication that serves now."""
+def rollback(transform: str, connect: Callable[[str], Connection]) -> int:
+    """Point consumers' views at the version before the one that serves. Returns the publication that serves now.
+
+    :raises TerminalError: there is no version before.
+    """
     with connected(connect("warehouse_transformer")) as session:
-        return marts.rollback(session, contract.transform)
+        return marts.rollback(session, transform)
+
+
+def publications(transform: str, connect: Callable[[str], Connection]) -> list[tuple[int, datetime, str]]:
+    """The versions that are kept, the one that serves first: id, when it was published, and by which run."""
+    with connected(connect("warehouse_transformer")) as session:
+        return marts.publications(session, transform)

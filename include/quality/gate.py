@@ -5,6 +5,7 @@ Great Expectations is imported inside functions: it costs seconds, and only a pr
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -118,6 +119,9 @@ def audit(
 def _data_source(connection: Connection) -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
     import great_expectations as gx
+
+    # Its remarks on its own workings would bury the verdict in the task's log.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")

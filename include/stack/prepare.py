@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from include.demo import crm, shop
+import os
+from datetime import datetime, timezone
+
+from include.demo import crm, seed, shop
 from include.flows.setup import set_up_warehouse
 from include.stack import databases, ports, postgres, secrets
 from include.stack.home import Home
@@ -17,9 +20,14 @@ def main() -> None:
     superuser = postgres.conninfo(port, keys["POSTGRES_SUPERUSER_PASSWORD"], "warehouse")
     set_up_warehouse(superuser, databases.warehouse_passwords(keys))
     print("warehouse is set up", flush=True)
-    shop.install(databases.conninfo("shop_owner", port, keys))
+    owner = databases.conninfo("shop_owner", port, keys)
+    shop.install(owner)
     crm.install(databases.conninfo("crm_owner", port, keys))
     print("demo schemas are installed", flush=True)
+    if not any(shop.row_counts(owner).values()):
+        scale = int(os.environ.get("SCALE", "1"))
+        rows = seed.seed(owner, until=datetime.now(timezone.utc).date(), scale=scale)
+        print(f"the shop has two years of history, scale {scale}: {sum(rows.values()):,} rows", flush=True)
 
 
 if __name__ == "__main__":

@@ -177,13 +177,28 @@ def record_staged(session: Session, load_id: int, stream: str, rows: int) -> Non
     )
 
 
-def record_audit(session: Session, load_id: int, stream: str, passed: bool, failures: list[dict[str, Any]]) -> None:
+def record_audit(
+    session: Session, load_id: int, stream: str, *, passed: bool, expectations: int, failures: list[dict[str, Any]]
+) -> None:
     """Note an audit's verdict; a rejected batch is held back whole."""
     session.execute(
-        "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, failures = %s"
-        " where load_id = %s and stream = %s",
-        ("audited" if passed else "rejected", passed, json.dumps(failures, default=str), load_id, stream),
+        "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, expectations = %s,"
+        " failures = %s where load_id = %s and stream = %s",
+        ("audited" if passed else "rejected", passed, expectations, json.dumps(failures, default=str), load_id, stream),
     )
+
+
+def record_gate(
+    session: Session, transform: str, run_id: str, relation: str, *, passed: bool, expectations: int,
+    failures: list[dict[str, Any]],
+) -> None:
+    """Note what the gate found in one table of a candidate."""
+    session.execute(
+        "insert into ledger.gate_result (transform, run_id, relation, passed, expectations, failures)"
+        " values (%s, %s, %s, %s, %s, %s) on conflict (transform, run_id, relation) do update set passed = excluded.passed,"
+        " expectations = excluded.expectations, failures = excluded.failures, audited_at = clock_timestamp()",
+        (transform, run_id, relation, passed, expectations, json.dumps(failures, default=str)),
+    )  # fmt: skip
 
 
 def record_end(session: Session, source: str, run_id: str, status: str, error: str | None) -> None:
@@ -197,5 +212,10 @@ def record_end(session: Session, source: str, run_id: str, status: str, error: s
 
 def stream_rows(session: Session, load_id: int) -> list[dict[str, Any]]:
     """The rows of `ledger.load_stream` of a load, by stream."""
+    return rows_of(session, "select * from ledger.load_stream where load_id = %s order by stream", (load_id,))
+
+
+def rows_of(session: Session, query: str, parameters: Any) -> list[dict[str, Any]]:
+    """The rows of a query, as mappings."""
     with session.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("select * from ledger.load_stream where load_id = %s order by stream", (load_id,)).fetchall()
+        return cursor.execute(query.encode(), parameters).fetchall()

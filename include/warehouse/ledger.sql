@@ -45,6 +45,7 @@ create table if not exists ledger.load_stream (
     unchanged      bigint,
     duplicates     bigint,
     deleted        bigint,
+    expectations   integer,
     failures       jsonb,
     primary key (load_id, stream)
 );
@@ -84,6 +85,18 @@ create table if not exists ledger.publication (
 grant select on ledger.publication to millrace_activator, millrace_developer, millrace_analyst;
 grant select, insert, update on ledger.publication to millrace_transformer;
 
+-- What the gate found in each table of a candidate.
+create table if not exists ledger.gate_result (
+    transform    text not null,
+    run_id       text not null,
+    relation     text not null,
+    passed       boolean not null,
+    expectations integer not null,
+    failures     jsonb not null,
+    audited_at   timestamptz not null default clock_timestamp(),
+    primary key (transform, run_id, relation)
+);
+
 -- What dbt said of each model and test of a run of a transform.
 create table if not exists ledger.model_result (
     transform  text not null,
@@ -97,7 +110,7 @@ create table if not exists ledger.model_result (
     recorded_at timestamptz not null default clock_timestamp(),
     primary key (transform, run_id, unique_id)
 );
-grant select on ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
-grant select, insert, update on ledger.model_result to millrace_transformer;
+grant select on ledger.gate_result, ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
+grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;
 
 reset role;

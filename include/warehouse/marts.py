@@ -8,6 +8,7 @@ and views that depend on ours stay. The version before stays too, so that going 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -104,6 +105,15 @@ def rollback(session: Session, transform: str) -> int:
             "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s", (newest,)
         )
     return int(before)
+
+
+def publications(session: Session, transform: str) -> list[tuple[int, datetime, str]]:
+    """The versions that are kept, the one that serves first."""
+    return session.execute(
+        "select publication_id, published_at, run_id from ledger.publication"
+        " where transform = %s and dropped_at is null order by publication_id desc",
+        (transform,),
+    ).fetchall()
 
 
 def _lock(session: Session) -> None:

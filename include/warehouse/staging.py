@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,15 +21,12 @@ _OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
 
 
 def table_name(load_id: int, stream: str, *, keys: bool = False) -> str:
-    """The table of one stream of a load: unique, and short enough for an identifier (63 bytes)."""
-    prefix = f"{'keys' if keys else 'rows'}_{load_id}_"
-    room = 63 - len(prefix)
-    name = stream.encode()
-    if len(name) <= room:
-        return prefix + stream
-    import hashlib
-
-    return prefix + name[: room - 9].decode(errors="ignore") + "_" + hashlib.sha256(name).hexdigest()[:8]
+    """The table of one stream of a load: unique, readable, and plain (63 bytes of lower case, digits and underscores),
+    because not every library that looks at it quotes as it should."""
+    plain = re.sub(r"[^a-z0-9_]", "_", stream.lower())[:40]
+    if plain != stream:
+        plain += "_" + hashlib.sha256(stream.encode()).hexdigest()[:8]
+    return f"{'keys' if keys else 'rows'}_{load_id}_{plain}"
 
 
 def stage(

@@ -1,0 +1,167 @@
+"""The main job on the demo shop: every DAG in the real scheduler, and a report of what each stage did."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from include.cli.airflow_api import AirflowApi
+
+_PANEL = "Demo"
+_INGEST, _TRANSFORM = "ingest__shop", "transform__shop"
+#: How long a DAG may take to appear, or a run to be started by what it waits for.
+_PATIENCE = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (demo, traffic):
+        app.command(rich_help_panel=_PANEL)(command)
+
+
+def demo(
+    transactions: Annotated[int, typer.Option(help="How much traffic goes before the second run and those after it.")] = 400,
+) -> None:
+    """Start the stack and run the whole lifecycle on the demo shop, in the real scheduler.
+
+    The first time everything is loaded. Every later time, traffic changes the shop first (inserts, updates and deletes from
+    four connections at once), and only what changed moves.
+
+    SCALE=10 in the environment makes the shop ten times as large, when it is first filled (1 to 100).
+    """
+    from include.cli.airflow_api import AirflowApi
+    from include.cli.connections import find
+    from include.core.contracts import SyncContract, load_all
+    from include.flows.status import last_good, run_report
+    from include.stack import control
+    from include.stack.home import Home
+
+    started, home = time.monotonic(), Home.locate()
+    _headline("the stack")
+    control.up(home, typer.echo)
+    api = AirflowApi()
+    _wait_for_dags(api)
+    first = last_good("ingest", "shop", find) is None
+    if not first:
+        _headline("traffic in the shop")
+        _make_traffic(transactions)
+    syncs = [f"activate__{sync.sync}" for sync in load_all(SyncContract) if sync.transform == "shop"]
+    ingest_run = _first_run(api) if first else api.trigger(_INGEST, {})
+    _follow(api, _INGEST, ingest_run)
+    transform_run = _follow_caused(api, _TRANSFORM, ingest_run)
+    sync_runs = tuple(_follow_caused(api, dag_id, transform_run) for dag_id in syncs)
+    _headline("what happened")
+    balanced = _report(run_report(find, ingest_run, transform_run, sync_runs))
+    typer.echo(f"\n{time.monotonic() - started:.0f} seconds in all")
+    typer.echo(f"the UI: {control.login_help(home)}")
+    typer.echo("again, with new traffic: make demo      look around: millrace psql warehouse      stop: make down")
+    if not balanced:
+        raise typer.Exit(1)
+
+
+def traffic(
+    transactions: Annotated[int, typer.Option(help="How many.")] = 400,
+    workers: Annotated[int, typer.Option(help="Connections that work at the same time.")] = 4,
+) -> None:
+    """Let the demo shop be busy: new customers, orders, payments, refunds, changed prices, deleted order lines."""
+    _make_traffic(transactions, workers)
+
+
+def _headline(text: str) -> None:
+    typer.secho(f"\n{text}", bold=True)
+
+
+def _make_traffic(transactions: int, workers: int = 4) -> None:
+    from include.demo.traffic import generate
+    from include.stack import databases, ports, secrets
+    from include.stack.home import Home
+
+    home = Home.locate()
+    keys = secrets.load_or_create(home.secrets_file)
+    owner = databases.conninfo("shop_owner", ports.remembered(home.ports_file)["postgres"], keys)
+    report = generate(owner, transactions=transactions, workers=workers, seed=time.time_ns())
+    for what, rows in (("inserted", report.inserts), ("updated", report.updates), ("deleted", report.deletes)):
+        typer.echo(f"  {what:<9} " + (", ".join(f"{table} {count}" for table, count in rows.items()) or "nothing"))
+
+
+def _wait_for_dags(api: AirflowApi) -> None:
+    """Right after a first start the dag-processor may not have read every file yet."""
+    from include.core.contracts import SyncContract, load_all
+    from include.core.errors import TerminalError
+
+    wanted = {_INGEST, _TRANSFORM, *(f"activate__{sync.sync}" for sync in load_all(SyncContract))}
+    deadline = time.monotonic() + _PATIENCE
+    while missing := wanted - api.dag_ids():
+        if time.monotonic() > deadline:
+            raise TerminalError(
+                "DAGs did not appear", where=api.url, received=f"without {', '.join(sorted(missing))}",
+                todo="see why: millrace airflow dags list-import-errors, millrace logs dag-processor",
+            )  # fmt: skip
+        time.sleep(0.5)
+
+
+def _first_run(api: AirflowApi) -> str:
+    """Airflow starts the interval that ended last by itself; a run by hand would only queue up behind it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        runs = api.runs(_INGEST)
+        if runs:
+            return str(runs[0]["dag_run_id"])
+        time.sleep(0.5)
+    return api.trigger(_INGEST, {})
+
+
+def _follow(api: AirflowApi, dag_id: str, run_id: str) -> None:
+    from include.cli.runs import follow
+
+    _headline(f"{dag_id}  {run_id}")
+    if not follow(api, dag_id, run_id):
+        raise typer.Exit(1)
+
+
+def _follow_caused(api: AirflowApi, dag_id: str, upstream_run: str) -> str:
+    """Follow the run that an asset event of another one starts."""
+    from include.core.errors import TerminalError
+
+    deadline = time.monotonic() + _PATIENCE
+    while (found := api.run_caused_by(dag_id, upstream_run)) is None:
+        if time.monotonic() > deadline:
+            raise TerminalError(
+                "the run did not start by itself", where=dag_id, received=f"{upstream_run} has succeeded",
+                todo="see: millrace status, millrace logs scheduler",
+            )  # fmt: skip
+        time.sleep(0.5)
+    _follow(api, dag_id, found["dag_run_id"])
+    return str(found["dag_run_id"])
+
+
+def _report(report: dict[str, list[dict[str, Any]]]) -> bool:
+    """Print what each stage did. Returns whether all books balance."""
+    from rich.console import Console
+
+    from include.cli.tables import loads_table, syncs_table
+    from include.flows.books import unbalanced
+
+    console = Console(width=None if Console().is_terminal else 180)
+    console.print(loads_table(report["streams"]))
+    models = [f"{row['count']} {row['kind'].replace('_', ' ')}s {row['status']}" for row in report["models"]]
+    console.print(f"\n[bold]dbt[/bold]          {', '.join(models)}")
+    held = [row for row in report["gates"] if not row["passed"]]
+    expectations = sum(row["expectations"] for row in report["gates"])
+    console.print(
+        f"[bold]gate[/bold]         {len(report['gates']) - len(held)} of {len(report['gates'])} tables passed,"
+        f" {expectations} expectations"
+    )
+    for row in report["publication"]:
+        tables = sum(len(tables) for tables in row["relations"].values())
+        console.print(f"[bold]publication[/bold]  {row['publication_id']}: {tables} tables published at once\n")
+    console.print(syncs_table(report["syncs"]))
+    balanced = not any(unbalanced(row) for row in report["streams"]) and all(
+        row["read"] == row["unchanged"] + row["held"] + row["delivered"] + row["rejected"] + row["unsent"]
+        for row in report["syncs"]
+    )
+    console.print("\n[bold]the books[/bold]    " + ("balance" if balanced else "[red]DO NOT BALANCE[/red]"))
+    return balanced and not held
