@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timezone
 from typing import Any
 
 import psycopg
@@ -11,7 +11,7 @@ import pytest
 
 from include.core.connection import parse_connection
 from include.core.contracts import SourceContract
-from include.core.errors import TransientError
+from include.core.errors import TransientError, TypeNotExact
 from include.sources import open_source
 
 SCHEMA = """
@@ -113,3 +113,36 @@ def test_a_connection_that_ends_in_the_middle_of_a_result_is_a_transient_error(
             )
             with pytest.raises(TransientError):
                 list(batches)
+
+
+@pytest.mark.parametrize("stamp", ["infinity", "-infinity"])
+def test_an_infinite_cursor_is_refused_and_not_passed_over(database: Callable[..., str], stamp: str) -> None:
+    uri, first, second = (
+        database(),
+        datetime(2026, 1, 1, tzinfo=timezone.utc),
+        datetime(2026, 2, 1, tzinfo=timezone.utc),
+    )
+    columns = {"id": {"type": "integer"}, "at": {"type": "timestamp with time zone"}}
+    stream = {"name": "s", "table": "app.s", "mode": "incremental", "cursor": "at", "primary_key": ["id"]}
+    contract = SourceContract.model_validate(
+        {**_contract().model_dump(), "streams": [{**stream, "columns": columns}]}
+    )
+    with psycopg.connect(uri, autocommit=True) as admin:
+        admin.execute("create schema app; create table app.s (id int primary key, at timestamptz)")
+        admin.execute(
+            "insert into app.s values (1, '2026-01-01'), (2, '2026-02-01'), (3, null), (4, '2025-12-31')"
+        )
+        source = open_source(contract, parse_connection("app", uri))
+        with source.snapshot(list(contract.streams)) as picture:
+            read = [
+                row
+                for batch in picture.rows(contract.streams[0], first, second)
+                for row in batch[0].to_pylist()
+            ]
+            assert sorted(read) == [1, 3]
+        admin.execute("insert into app.s values (5, %s)", (stamp,))
+        with (
+            source.snapshot(list(contract.streams)) as picture,
+            pytest.raises(TypeNotExact, match="column 'at'"),
+        ):
+            list(picture.rows(contract.streams[0], first, second))

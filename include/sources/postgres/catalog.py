@@ -14,7 +14,7 @@ from include.sources.postgres.types import CatalogType, column_for
 
 _TABLE = """
 select c.oid, c.relkind, has_table_privilege(c.oid, 'SELECT') as readable,
-       has_schema_privilege(n.oid, 'USAGE') as usable,
+       has_schema_privilege(n.oid, 'USAGE') as usable, quote_ident(current_user) as role,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name, quote_ident(n.nspname) as schema
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.oid = to_regclass(%s)
@@ -108,11 +108,11 @@ def find_table(connection: Connection[Any], contract: SourceContract, stream: St
             todo=f"see what the source has: millrace discover --conn-id {contract.connection}",
         )
     if not (found["readable"] and found["usable"]):
-        role = connection.info.user
+        role = found["role"]
         raise SourceForbidden(
             "the role may not read the table",
             where=where,
-            received=f"role {role!r}",
+            received=f"role {role}",
             allowed="SELECT on the table and USAGE on its schema",
             todo=f"grant usage on schema {found['schema']} to {role}; grant select on {found['name']} to {role};",
         )

@@ -16,7 +16,7 @@ from psycopg import Connection
 from include.core.errors import SourceForbidden, TerminalError
 from include.sources import Horizon
 
-_RIGHTS = "select pg_has_role(current_user, 'pg_read_all_stats', 'usage'), pg_is_in_recovery(), current_user"
+_RIGHTS = "select pg_has_role(current_user, 'pg_read_all_stats', 'usage'), pg_is_in_recovery(), quote_ident(current_user)"
 
 # Our own readers only read, and autovacuum stamps nothing. A session of another database cannot write into this one.
 _OPEN = """
@@ -48,7 +48,7 @@ def horizon(connection: Connection[Any], end: datetime, where: str) -> Horizon:
         raise SourceForbidden(
             "the role cannot see other sessions' transactions, so late commits could be missed",
             where=where,
-            received=f"role {role!r} without pg_read_all_stats",
+            received=f"role {role} without pg_read_all_stats",
             allowed="a role that is a member of pg_read_all_stats",
             todo=f"as an administrator of the source: grant pg_read_all_stats to {role};",
         )

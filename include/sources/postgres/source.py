@@ -64,7 +64,7 @@ class PostgresSource:
             for upstream in self._contract.upstreams:
                 row = connection.execute(
                     sql.SQL("select newest, clock_timestamp() - newest > %s from ({}) as upstream(newest)").format(
-                        sql.SQL(upstream.freshness_query)  # type: ignore[arg-type]  # the contract's own SQL, by design
+                        sql.SQL(upstream.freshness_query)  # the contract's own SQL, by design
                     ),
                     (upstream.max_age,),
                 ).fetchone()
@@ -152,7 +152,7 @@ class PostgresSnapshot:
         where = f"{self.where}, stream {stream.name!r}"
         query = sql.SQL("select {} from {} where {}").format(
             sql.SQL(", ").join(expression(column) for column in schema.columns),
-            sql.SQL(self.tables[stream.name][1]),  # type: ignore[arg-type]  # quoted by the server's quote_ident
+            sql.SQL(self.tables[stream.name][1]),  # quoted by the server
             condition,
         )
         target = arrow_schema(schema)
@@ -197,16 +197,22 @@ def _within(
         return sql.SQL("true")
     assert stream.cursor is not None
     column = schema.column(stream.cursor)
-    cursor, kind = sql.Identifier(column.name), sql.SQL(column.raw_type)  # type: ignore[arg-type]  # built-in type name
+    cursor, kind = sql.Identifier(column.name), sql.SQL(column.raw_type)
     # The session is in UTC, so a bound without zone means the same for both kinds of timestamp.
     bounds = [
-        sql.SQL("{} {} {}::{}").format(cursor, sql.SQL(sign), f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S.%f}", kind)
+        sql.SQL("{} {} {}::{}").format(cursor, sql.SQL(sign), _without_zone(moment), kind)
         for sign, moment in ((">=", since), ("<", before))
         if moment is not None
     ]
-    inside = sql.SQL(" and ").join(bounds)
-    # A row without a stamp belongs to no interval; reading it each time is the only way not to lose it.
-    return sql.SQL("(({}) or {} is null)").format(inside, cursor) if column.nullable else inside
+    # An infinite stamp, or none, belongs to no interval; reading such a row each time is the only way not to lose it.
+    outside = sql.SQL("{} in ('infinity', '-infinity')").format(cursor)
+    if column.nullable:
+        outside = sql.SQL("{} or {} is null").format(outside, cursor)
+    return sql.SQL("(({}) or {})").format(sql.SQL(" and ").join(bounds), outside)
+
+
+def _without_zone(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")
 
 
 def _server(connection: psycopg.Connection[Any]) -> str:
