@@ -32,8 +32,8 @@ def check(
 ) -> None:
     """Check contracts: every fault with file, line, field, what was received and what is allowed.
 
-    Exit code 1 when there is a fault; warnings alone do not fail. With --connect each source's tables, types, keys
-    and rights are compared with what is there now; nothing is read but the catalog.
+    Exit code 1 when there is a fault; warnings alone do not fail. With --connect each source's tables, types,
+    keys and rights are compared with what is there now; nothing is read but the catalog.
 
     Examples:
 

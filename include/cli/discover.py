@@ -145,7 +145,7 @@ def _loaded(path: Path) -> SourceContract:
 
 
 def _counted(contract: SourceContract) -> str:
-    modes = [stream.mode for stream in contract.streams]
+    modes: list[str] = [stream.mode for stream in contract.streams]
     parts = [f"{modes.count(mode)} {mode}" for mode in ("incremental", "snapshot") if mode in modes]
     return f"{len(modes)} streams ({', '.join(parts)})"
 

@@ -18,7 +18,7 @@ _BIRTH_NAME = re.compile(
     rf"(?:(?:{_HEAD})_)*(?:{_BIRTH})(?:_(?:{_TAIL}))*|(?:ts|timestamp|occurred_at|event_time)"
 )
 
-# The first that matches names the kind; searched in the name in snake_case, `<` and `>` are the edges of a word.
+# The first that matches names the kind. Searched in the name in snake_case; `<` and `>` are edges of words.
 _PII = tuple(
     (kind, re.compile(words.replace("<", "(?<![a-z0-9])").replace(">", "(?![a-z0-9])")))
     for kind, words in (
@@ -97,7 +97,7 @@ def choose(table: FoundTable, key: tuple[str, ...], no_incremental: str = "") ->
     decide = []
     if not cursor.stamped_by:
         decide.append(
-            f"no trigger stamps {cursor.name}: does the application stamp it at every change? What it forgets is lost."
+            f"no trigger stamps {cursor.name}: does the application, each time? What it forgets is lost."
         )
     if cursor.family == "timestamp":
         decide.append(f"{cursor.name} has no time zone and is read as UTC: does the source write UTC?")
@@ -125,17 +125,17 @@ def _snapshot(
     if key and born and not cursor:
         seen = " (the statistics show no update so far)" if table.updates == 0 else ""
         decide.append(
-            f"are rows only ever added{seen}? Then mode: incremental, cursor: {born.name}, deletes: none reads less."
+            f"are rows only added{seen}? Then mode: incremental, cursor: {born.name}, deletes: none."
         )
     if table.rows > LARGE_ROWS:
         decide.append(
-            f"about {table.rows:,} rows are read whole with every pull: is there a cursor, or a longer schedule?"
+            f"about {table.rows:,} rows are read whole each time: is there a cursor, or a longer schedule?"
         )
     return Choice("snapshot", "snapshot" if key else "none", None, tuple(why), tuple(decide))
 
 
 def personal(table: FoundTable, column: FoundColumn) -> str:
-    """The kind of personal data that a column probably holds, by its values' look, name and type; or nothing."""
+    """The kind of personal data that a column probably holds, by values, name and type; or nothing."""
     if column.looks_like:
         return column.looks_like
     name, about = snake(column.name), snake(table.name)

@@ -32,14 +32,14 @@ def draft(found: Found, name: str, conn_id: str, today: date) -> str:
 
 
 def stream_names(tables: tuple[FoundTable, ...]) -> dict[str, str]:
-    """A stream's name by its table's quoted name: the table's where that is unique, else with its schema before it."""
+    """Stream names by the tables' quoted names: the table's where unique, else with its schema before it."""
     plain = [table.name for table in tables]
     names: dict[str, str] = {}
     for table in tables:
         name = table.name if plain.count(table.name) == 1 else f"{table.schema}_{table.name}"
         taken = {*names.values(), *(other for other in plain if other != table.name)}
         if len(name.encode()) > 63 or name in taken:
-            # two long or ambiguous names may have the same beginning, so a digest of the whole tells them apart
+            # long or ambiguous names may begin alike: a digest of the whole tells them apart
             digest = hashlib.sha256(table.quoted.encode()).hexdigest()[:8]
             name = name.encode()[:54].decode(errors="ignore") + "_" + digest
         names[table.quoted] = name
@@ -47,7 +47,7 @@ def stream_names(tables: tuple[FoundTable, ...]) -> dict[str, str]:
 
 
 def usable_key(table: FoundTable) -> tuple[str, ...]:
-    """The primary key, unless rows of inheriting tables are read too or one of its columns cannot be carried."""
+    """The primary key, unless inheriting tables are read too or one of its columns cannot be carried."""
     refused = {column.name for column in table.columns if column.refused}
     return () if table.inherited or refused & set(table.primary_key) else table.primary_key
 
@@ -56,7 +56,7 @@ def scalar(text: str) -> str:
     """A text as YAML, in quotes wherever anything else than this text could be read."""
     if _PLAIN.fullmatch(text) and yaml.safe_load(text) == text and text.lower() not in ("y", "n"):
         return text
-    return yaml.dump(text, default_style='"', allow_unicode=True, width=1 << 30).strip()
+    return str(yaml.dump(text, default_style='"', allow_unicode=True, width=1 << 30)).strip()
 
 
 def remark(text: str) -> str:
@@ -70,11 +70,11 @@ def _listed(items: tuple[str, ...]) -> str:
 
 def _head(found: Found, name: str, conn_id: str, today: date) -> Iterator[str]:
     yield f"# Source {name}, drafted by `millrace discover` on {today} as role {remark(found.role)}."
-    yield "# It runs as it is. Each `decide:` marks what a catalog cannot know: ask the owner, then delete it."
+    yield "# It runs as it is. Each `decide:` marks what a catalog cannot know: ask, answer, delete it."
     yield "# Check it with `millrace contract check --connect`."
     if found.remedy:
         yield "#"
-        yield "# The role cannot see open transactions, and reading by cursor without that loses late commits. So"
+        yield "# The role cannot see open transactions; reading by cursor would lose late commits. So"
         yield "# every table is read whole. To change that, an administrator of the source runs"
         yield f"#   {remark(found.remedy)}"
         yield "# and `millrace discover` is run again with --force."
@@ -85,7 +85,7 @@ def _head(found: Found, name: str, conn_id: str, today: date) -> Iterator[str]:
     yield f"connection: {scalar(conn_id)}"
     yield f"description: {scalar('Tables of the database ' + found.database)}"
     yield "owner:"
-    yield f"  team: {scalar(found.owner)} # decide: who answers for this source? (this is the database's owner)"
+    yield f"  team: {scalar(found.owner)} # decide: who answers for it? (this is the database's owner)"
     yield "  contact: not yet known # decide: an address that a person reads"
     yield "consumers: [] # decide: who is hurt when this is late or wrong?"
     yield "alerts: # decide: which Airflow connections (type apprise) are told?"
@@ -138,7 +138,7 @@ def _stream(
     rows = f"about {table.rows:,} rows" if table.rows >= 0 else "number of rows unknown: never analysed"
     yield f"    # {rows}, {_size(table.bytes)}"
     if table.inherited:
-        yield "    # tables that inherit from this one are read with it, so its primary key is not unique here"
+        yield "    # tables that inherit from this one are read with it, so its key is not unique here"
     for line in choice.why:
         yield f"    # {remark(line)}"
     for line in choice.decide:
@@ -202,7 +202,7 @@ def _references(
         if (columns, reference.table) in seen:
             continue
         seen.add((columns, reference.table))
-        # An incremental stream leaves a row whose stamp is past the pull's end, though others already point to it.
+        # An incremental stream leaves rows stamped past the pull's end, to which others may already point.
         late = choices[reference.table].mode == "incremental"
         severity = ", severity: warning" if late else ""
         lines.append(

@@ -13,7 +13,7 @@ from include.sources import open_source
 
 
 def unequal_streams(contract: SourceContract, reader_uri: str, admin_uri: str) -> list[str]:
-    """Read every stream whole, write it to a table of its raw types, and compare that with the source row by row.
+    """Read every stream whole, write it to a table of its raw types, and compare that with the source.
 
     Returns one line for each stream that differs.
     """
@@ -48,7 +48,8 @@ def _difference(admin: psycopg.Connection[Any], table: str, columns: Any, rows: 
         cursor.executemany(sql.SQL("insert into pg_temp.carried values ({})").format(marks), rows)
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names)
     query = """with there as (select {texts} from {table}), here as (select {texts} from pg_temp.carried)
-        select count(*) from ((table there except all table here) union all (table here except all table there)) d"""
+        select count(*) from (
+            (table there except all table here) union all (table here except all table there)) as d"""
     count = admin.execute(sql.SQL(query).format(texts=texts, table=sql.SQL(table))).fetchone()
     assert count is not None
     return int(count[0])

@@ -10,7 +10,7 @@ from include.stack.home import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs" / "contracts.md"
 MARK = "<!-- fields -->\n"
-AGAIN = "write it again: sed -i '/<!-- fields -->/q' docs/contracts.md; millrace contract fields >> docs/contracts.md"
+AGAIN = "write it again: sed -i '/^<!-- f/q' docs/contracts.md; millrace contract fields >> docs/contracts.md"
 
 
 def test_the_reference_is_what_the_models_say() -> None:

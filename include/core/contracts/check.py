@@ -169,7 +169,7 @@ def _undefined(one: Read[Any], defined: Callable[[str], bool]) -> Iterator[Fault
     for at, conn_id in _connections(one.contract):
         if not defined(conn_id):
             allowed = (
-                f"AIRFLOW_CONN_{conn_id.upper()} in .env, or a connection in the Airflow UI or a secrets backend"
+                f"AIRFLOW_CONN_{conn_id.upper()} in .env, or a connection in the UI or a secrets backend"
                 " (which this check does not see)"
             )
             yield one.document.fault(at, "connection not found here", conn_id, allowed, warning=True)

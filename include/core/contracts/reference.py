@@ -1,4 +1,4 @@
-"""The reference of all contract fields, written from the models, so that it cannot say anything else than they do."""
+"""The reference of all contract fields, written from the models, so that it says what they do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reference() -> str:
 
 
 def models(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The model and every model inside it, by the way to it (`streams[].columns.*`); the way to itself is empty."""
+    """The model and every model inside it, by the way to it (`streams[].columns.*`; its own is empty)."""
     found: dict[str, type[BaseModel]] = {"": kind}
     for way, model in list(found.items()):
         found |= _inside(way, model)
@@ -55,7 +55,8 @@ def _kind(kind: type[BaseModel]) -> Iterator[str]:
         yield "| field | takes | default | what it is for |"
         yield "|---|---|---|---|"
         for field, info in model.model_fields.items():
-            yield f"| `{field}` | {_cell(describe(info.annotation))} | {_default(info)} | {_cell(info.description or '')} |"
+            takes, about = _cell(describe(info.annotation)), _cell(info.description or "")
+            yield f"| `{field}` | {takes} | {_default(info)} | {about} |"
         yield ""
 
 

@@ -104,7 +104,7 @@ def find_table(connection: Connection[Any], contract: SourceContract, stream: St
             "there is no such table in the source",
             where=where,
             received=stream.table,
-            allowed="schema.table as SQL writes it, such as shop.orders or \"My Schema\".\"Orders\"",
+            allowed='schema.table as SQL writes it, such as shop.orders or "My Schema"."Orders"',
             todo=f"see what the source has: millrace discover --conn-id {contract.connection}",
         )
     if not (found["readable"] and found["usable"]):
@@ -119,7 +119,9 @@ def find_table(connection: Connection[Any], contract: SourceContract, stream: St
     return found["oid"], found["name"]
 
 
-def read_schema(connection: Connection[Any], contract: SourceContract, stream: Stream, table_oid: int) -> StreamSchema:
+def read_schema(
+    connection: Connection[Any], contract: SourceContract, stream: Stream, table_oid: int
+) -> StreamSchema:
     """The stream's columns as they will be read, after comparing the catalog with the contract.
 
     :raises SchemaChanged: naming every difference that the contract does not allow.

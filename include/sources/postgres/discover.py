@@ -97,14 +97,15 @@ class _Skips:
         if table["kind"] in _KINDS:
             return f"{_KINDS[table['kind']]}: add it by hand (mode: snapshot) when its result is wanted"
         if table["parent"]:
-            return f"it inherits from {table['parent']}, whose reads contain its rows (without columns of its own)"
+            return f"it inherits from {table['parent']}, which is read with its rows (not its own columns)"
         if not table["usable"]:
-            return f"the role may not use the schema: grant usage on schema {table['quoted_schema']} to {self._role};"
+            grant = f"grant usage on schema {table['quoted_schema']} to {self._role};"
+            return f"the role may not use the schema: {grant}"
         if not table["readable"]:
             part = "the role may read some columns only" if table["partly"] else "the role may not read it"
             return f"{part}: grant select on {table['quoted']} to {self._role};"
         if table["hidden"]:
-            return f"row-level security hides rows: alter role {self._role} bypassrls; or exempt the role"
+            return f"row-level security hides rows: alter role {self._role} bypassrls;"
         return ""
 
     def all(self) -> tuple[Skipped, ...]:

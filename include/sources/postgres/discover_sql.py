@@ -11,10 +11,11 @@ select current_database() as database, current_user as role, quote_ident(current
   from pg_database where datname = current_database()
 """
 
-# Rows are the planner's estimate; a table that was never analysed has none, and its size is looked up instead.
+# Rows are the planner's estimate; a table that was never analysed has none, and its size is looked up.
 TABLES = """
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
-       quote_ident(n.nspname) || '.' || quote_ident(c.relname) as quoted, quote_ident(n.nspname) as quoted_schema,
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname) as quoted,
+       quote_ident(n.nspname) as quoted_schema,
        case when c.relispartition then pg_partition_root(c.oid)::text end as root,
        (select min(i.inhparent::regclass::text) from pg_inherits i
          where i.inhrelid = c.oid and not c.relispartition) as parent,
@@ -22,7 +23,8 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        (select e.extname from pg_depend d join pg_extension e on e.oid = d.refobjid
          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
            and d.refclassid = 'pg_extension'::regclass) as extension,
-       has_schema_privilege(n.oid, 'USAGE') as usable, has_table_privilege(c.oid, 'SELECT') as readable,
+       has_schema_privilege(n.oid, 'USAGE') as usable,
+       has_table_privilege(c.oid, 'SELECT') as readable,
        has_any_column_privilege(c.oid, 'SELECT') as partly, row_security_active(c.oid) as hidden,
        size.rows, size.bytes, coalesce(s.n_tup_upd, -1) as updates, coalesce(s.n_tup_del, -1) as deletes,
        obj_description(c.oid, 'pg_class') as comment
@@ -42,30 +44,36 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
  order by n.nspname, c.relname
 """
 
-# Types: a trigger's bits are 1 for each row, 2 before, 16 on update. A sample of values is what ANALYZE left behind;
-# only the answer leaves the server.
+# A trigger's bits are 1 for each row, 2 before, 16 on update. The sample of values is what ANALYZE left behind; only
+# the answer leaves the server.
 COLUMN_FACTS = """
 with recursive base(attnum, typid) as (
-    select attnum, atttypid from pg_attribute where attrelid = %(oid)s and attnum > 0 and not attisdropped
+    select attnum, atttypid from pg_attribute
+     where attrelid = %(oid)s and attnum > 0 and not attisdropped
     union all
-    select b.attnum, t.typbasetype from base b join pg_type t on t.oid = b.typid where t.typtype = 'd'
+    select b.attnum, t.typbasetype
+      from base b join pg_type t on t.oid = b.typid where t.typtype = 'd'
 ), sample as (
     select s.attname, concat(s.most_common_vals::text, s.histogram_bounds::text) as text
       from pg_stats s where s.schemaname = %(schema)s and s.tablename = %(name)s
 )
 select a.attname as column, col_description(a.attrelid, a.attnum) as comment,
-       (select array_agg(e.enumlabel::text order by e.enumsortorder) from base b join pg_enum e on e.enumtypid = b.typid
+       (select array_agg(e.enumlabel::text order by e.enumsortorder)
+          from base b join pg_enum e on e.enumtypid = b.typid
          where b.attnum = a.attnum) as labels,
-       exists (select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
-                where i.indrelid = a.attrelid and i.indkey[0] = a.attnum and i.indisvalid and i.indpred is null
-                  and m.amname in ('btree', 'brin')) as indexed,
+       exists (select from pg_index i
+                  join pg_class x on x.oid = i.indexrelid
+                  join pg_am m on m.oid = x.relam
+                where i.indrelid = a.attrelid and i.indkey[0] = a.attnum
+                  and i.indisvalid and i.indpred is null and m.amname in ('btree', 'brin')) as indexed,
        (select min(t.tgname) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
          where t.tgrelid = a.attrelid and not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 19 = 19
            and t.tgqual is null
            and (strpos(lower(p.prosrc), lower(a.attname)) > 0
                 or strpos(encode(t.tgargs, 'escape'), a.attname) > 0)) as stamped_by,
        (select count(*) >= 3 from sample s, regexp_matches(
-            s.text, '[^@[:space:],"{}]+@[A-Za-z0-9-]+[.][A-Za-z]{2}', 'g') where s.attname = a.attname) as emails,
+            s.text, '[^@[:space:],"{}]+@[A-Za-z0-9-]+[.][A-Za-z]{2}', 'g')
+         where s.attname = a.attname) as emails,
        (select bool_or(s.text ~ 'infinity|NaN| BC|[0-9]{5,}-[0-9]{2}-') from sample s
          where s.attname = a.attname) as beyond
   from pg_attribute a
@@ -75,9 +83,11 @@ select a.attname as column, col_description(a.attrelid, a.attnum) as comment,
 FOREIGN_KEYS = """
 select quote_ident(n.nspname) || '.' || quote_ident(c.relname) as target,
        array(select a.attname::text from unnest(f.conkey) with ordinality k(num, place)
-               join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.num order by k.place) as columns,
+               join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.num
+              order by k.place) as columns,
        array(select a.attname::text from unnest(f.confkey) with ordinality k(num, place)
-               join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.num order by k.place) as to_columns
+               join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.num
+              order by k.place) as to_columns
   from pg_constraint f
   join pg_class c on c.oid = f.confrelid
   join pg_namespace n on n.oid = c.relnamespace

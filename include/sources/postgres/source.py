@@ -63,7 +63,9 @@ class PostgresSource:
         with translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
             for upstream in self._contract.upstreams:
                 row = connection.execute(
-                    sql.SQL("select newest, clock_timestamp() - newest > %s from ({}) as upstream(newest)").format(
+                    sql.SQL(
+                        "select newest, clock_timestamp() - newest > %s from ({}) as upstream(newest)"
+                    ).format(
                         sql.SQL(upstream.freshness_query)  # the contract's own SQL, by design
                     ),
                     (upstream.max_age,),
@@ -148,7 +150,9 @@ class PostgresSnapshot:
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
 
-    def _read(self, stream: Stream, schema: StreamSchema, condition: sql.Composable) -> Iterator[pa.RecordBatch]:
+    def _read(
+        self, stream: Stream, schema: StreamSchema, condition: sql.Composable
+    ) -> Iterator[pa.RecordBatch]:
         where = f"{self.where}, stream {stream.name!r}"
         query = sql.SQL("select {} from {} where {}").format(
             sql.SQL(", ").join(expression(column) for column in schema.columns),
@@ -242,18 +246,29 @@ def translated(where: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         if "invalid byte sequence for encoding" in text:
             raise TypeNotExact(
-                text, where=where, allowed="text in UTF-8", todo="correct the rows, or `ignore: true` for the column"
+                text,
+                where=where,
+                allowed="text in UTF-8",
+                todo="correct the rows, or `ignore: true` for the column",
             ) from error
         if isinstance(error, _FORBIDDEN) or state == "42501":
             raise SourceForbidden(
-                text, where=where, todo="grant the role what is missing, or, for row-level security, BYPASSRLS"
+                text,
+                where=where,
+                todo="grant the role what is missing, or, for row-level security, BYPASSRLS",
             ) from error
         if state.startswith(("28", "3D")) or "password authentication failed" in text:
-            raise TerminalError(text, where=where, todo="correct the connection's login, password or database") from error
+            raise TerminalError(
+                text, where=where, todo="correct the connection's login, password or database"
+            ) from error
         if isinstance(error, _BROKEN_CONTRACT) or state.startswith("42"):
             raise TerminalError(text, where=where, todo="compare the contract with the source") from error
         if state.startswith("57014") or state in ("55P03", "25P03"):
             raise TransientError(
-                text, where=where, todo="raise the contract's impact timeouts, or read when the source is quiet"
+                text,
+                where=where,
+                todo="raise the contract's impact timeouts, or read when the source is quiet",
             ) from error
-        raise Unreachable(text, where=where, todo="see whether the source is up and reachable from here") from error
+        raise Unreachable(
+            text, where=where, todo="see whether the source is up and reachable from here"
+        ) from error

@@ -1,7 +1,8 @@
-"""How each PostgreSQL type travels: its type in raw, its carrier in the landing zone, and the expression that reads it.
+"""How each PostgreSQL type travels: its type in raw, its carrier, and the expression that reads it.
 
-The driver decodes some types inexactly (see docs/decisions/0004-types-exact-or-refused.md), so everything that is not on
-the short list of proven types is read as the server's own text, which the warehouse's input function reads back.
+The driver decodes some types inexactly (see docs/decisions/0004-types-exact-or-refused.md), so everything that
+is not on the short list of proven types is read as the server's own text, which the warehouse's input function
+reads back.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _NATIVE = {
 }
 # Names of objects of the source's catalog, or forms that no input function reads: kept as the text they show.
 _AS_TEXT = frozenset(
-    "regclass regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole regtype"
-    " aclitem pg_node_tree pg_ndistinct pg_dependencies pg_mcv_list pg_brin_bloom_summary"
+    "regclass regcollation regconfig regdatabase regdictionary regnamespace regoper regoperator regproc"
+    " regprocedure regrole regtype aclitem pg_node_tree pg_ndistinct pg_dependencies pg_mcv_list pg_brin_bloom_summary"
     " pg_brin_minmax_multi_summary gtsvector refcursor".split()
 )
 _MAX_DECIMAL_DIGITS = 38
@@ -85,7 +86,11 @@ def _decide(found: CatalogType, where: str) -> tuple[str, str]:
 def _array_type(found: CatalogType, where: str) -> str:
     if found.element_base == "money":
         raise _refused(found, where)
-    plain = found.element_namespace == "pg_catalog" and found.element_kind == "b" and found.element_name not in _AS_TEXT
+    plain = (
+        found.element_namespace == "pg_catalog"
+        and found.element_kind == "b"
+        and found.element_name not in _AS_TEXT
+    )
     ranges = found.element_namespace == "pg_catalog" and found.element_kind in ("r", "m")
     return found.resolved if plain or ranges else "text[]"
 
@@ -101,7 +106,7 @@ def _refused(found: CatalogType, where: str) -> TypeNotExact:
 
 
 def _fits_decimal(typmod: int) -> bool:
-    # numeric's typmod: ((precision << 16) | (scale & 0x7ff)) + 4, with an 11-bit signed scale; -1 is unconstrained.
+    # numeric's typmod: ((precision << 16) | (scale & 0x7ff)) + 4, the scale signed in 11 bits; -1: unconstrained.
     if typmod < 4:
         return False
     precision, scale = (typmod - 4) >> 16, (typmod - 4) & 0x7FF
@@ -112,7 +117,7 @@ def expression(column: Column) -> sql.Composable:
     """What to select so that the column arrives in its carrier."""
     name = sql.Identifier(column.name)
     if column.raw_type == "numeric":
-        # money, or a domain over it, whose own text depends on the server's locale; a plain numeric stays as it is
+        # money, or a domain over it: its own text depends on the server's locale; numeric stays as it is
         return sql.SQL("{}::numeric::text").format(name)
     if column.carrier in ("decimal", "text"):
         return sql.SQL("{}::text").format(name)
