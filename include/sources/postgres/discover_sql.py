@@ -44,8 +44,8 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
  order by n.nspname, c.relname
 """
 
-# A trigger's bits are 1 for each row, 2 before, 16 on update. The sample of values is what ANALYZE left behind; only
-# the answer leaves the server.
+# A trigger's bits are 1 for each row, 2 before, 16 on update. The sample of values is what ANALYZE left
+# behind; only the answer leaves the server.
 COLUMN_FACTS = """
 with recursive base(attnum, typid) as (
     select attnum, atttypid from pg_attribute

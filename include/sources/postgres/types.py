@@ -1,8 +1,7 @@
 """How each PostgreSQL type travels: its type in raw, its carrier, and the expression that reads it.
 
-The driver decodes some types inexactly (see docs/decisions/0004-types-exact-or-refused.md), so everything that
-is not on the short list of proven types is read as the server's own text, which the warehouse's input function
-reads back.
+The driver decodes some types inexactly (docs/decisions/0004-types-exact-or-refused.md), so everything that is
+not on the short list of proven types is read as the server's own text, which the warehouse reads back.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ _NATIVE = {
 # Names of objects of the source's catalog, or forms that no input function reads: kept as the text they show.
 _AS_TEXT = frozenset(
     "regclass regcollation regconfig regdatabase regdictionary regnamespace regoper regoperator regproc"
-    " regprocedure regrole regtype aclitem pg_node_tree pg_ndistinct pg_dependencies pg_mcv_list pg_brin_bloom_summary"
-    " pg_brin_minmax_multi_summary gtsvector refcursor".split()
+    " regprocedure regrole regtype aclitem pg_node_tree pg_ndistinct pg_dependencies pg_mcv_list"
+    " pg_brin_bloom_summary pg_brin_minmax_multi_summary gtsvector refcursor".split()
 )
 _MAX_DECIMAL_DIGITS = 38
 
@@ -106,7 +105,7 @@ def _refused(found: CatalogType, where: str) -> TypeNotExact:
 
 
 def _fits_decimal(typmod: int) -> bool:
-    # numeric's typmod: ((precision << 16) | (scale & 0x7ff)) + 4, the scale signed in 11 bits; -1: unconstrained.
+    # numeric's typmod: ((precision << 16) | (scale & 0x7ff)) + 4, scale signed in 11 bits; -1: unconstrained.
     if typmod < 4:
         return False
     precision, scale = (typmod - 4) >> 16, (typmod - 4) & 0x7FF
