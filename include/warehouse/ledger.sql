@@ -71,7 +71,8 @@ create table if not exists ledger.lease (
     expires_at timestamptz not null
 );
 
-grant select on all tables in schema ledger to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
+grant select on ledger.load, ledger.load_stream, ledger.watermark, ledger.lease
+    to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
 
 -- One row a publication of marts: the versioned schemas that the published views read.
 create table if not exists ledger.publication (

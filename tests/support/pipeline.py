@@ -13,7 +13,8 @@ from include.core.connection import Connection, parse_connection
 from include.core.contracts import SourceContract
 from include.core.interval import Interval
 from include.flows.ingest import Ingest, Published
-from include.warehouse.bootstrap import ROLES, bootstrap
+from include.flows.setup import set_up_warehouse
+from include.warehouse.bootstrap import ROLES
 from tests.support.stack import S3Store
 
 PASSWORDS = {role: f"{role} pässword'\"" for role in ROLES}
@@ -77,7 +78,8 @@ def _execute(uri: str, statement: str, parameters: tuple[Any, ...]) -> list[tupl
 
 def build(source: str, warehouse: str, store: S3Store) -> Pipeline:
     """Bootstrap a fresh warehouse database and connect everything."""
-    bootstrap(warehouse, PASSWORDS)
+    for _again in range(2):  # as every upgrade does
+        set_up_warehouse(warehouse, PASSWORDS)
     where = urlsplit(warehouse)
     roles = {
         role.replace("millrace_", "warehouse_"): Connection(
