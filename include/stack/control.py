@@ -43,12 +43,19 @@ def up(home: Home, say: Say = print, *, profile: str = "all", watch: int | None 
     """
     home.create()
     with _one_at_a_time(home):
-        if running(home):
+        ran_before = running(home)
+        if ran_before:
             _ask_again(home)
         else:
             _clear_orphans(home, say)
             _launch(home, profile, watch)
-        _follow(home, say)
+        try:
+            _follow(home, say)
+        except StackError:
+            # what was healthy before this call stays; half a start does not
+            if not ran_before:
+                _stop_supervisor(home)
+            raise
 
 
 def down(home: Home, say: Say = print) -> None:
@@ -156,9 +163,7 @@ def _follow(home: Home, say: Say) -> None:
                 if unit.state not in (state.WAITING, state.STOPPED):
                     say(describe(name, unit))
         for name in now.failed():
-            reason = now.units[name].reason
-            _stop_supervisor(home)
-            _fail(name, reason, home)
+            _fail(name, now.units[name].reason, home)
         if now.ready():
             return
         if not running(home):
@@ -201,14 +206,15 @@ def _stop_supervisor(home: Home) -> None:
 def _clear_orphans(home: Home, say: Say) -> bool:
     """Stop what belongs to this clone and has no supervisor any more. Returns whether there was anything."""
     recorded = StackState.read(home.state_file)
-    stops = {unit.name: unit.stop_with for unit in units.ALL}
-    found = False
-    # the ones that others build on come first in the list, and stop last
-    for name, unit in reversed(recorded.units.items()):
-        if unit.process is not None and processes.session(unit.process, home):
-            say(f"  {name} was left running without a supervisor: stopping it")
-            processes.stop(unit.process, home, stops.get(name, signal.SIGTERM))
-            found = True
+    left = {
+        name: unit.process
+        for name, unit in recorded.units.items()
+        if unit.process is not None and processes.session(unit.process, home)
+    }
+    for name in left:
+        say(f"  {name} was left running without a supervisor: stopping it")
+    units.stop(left, home)
+    found = bool(left)
     for identity in processes.strays(home):
         processes.stop(identity, home)
         found = True

@@ -14,6 +14,8 @@ find_python() {
     command -v "$MILLRACE_PYTHON"
     return
   fi
+  # the one that .venv was made with, so that naming another once is enough
+  if fits "$venv/bin/python"; then echo "$venv/bin/python"; return; fi
   for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
     if fits "$candidate"; then command -v "$candidate"; return; fi
   done

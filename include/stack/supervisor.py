@@ -15,14 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from include.core.errors import MillraceError
-from include.stack import ports, processes, secrets
+from include.stack import ports, processes, secrets, units
 from include.stack.home import Home
 from include.stack.processes import Identity
 from include.stack.state import (
@@ -210,15 +209,10 @@ class Supervisor:
     def _stop_all(self) -> None:
         self.state.stopping = True
         self._publish()
-        for wave in _waves(list(self.units.values())):
-            threads = [threading.Thread(target=self._stop, args=(unit,)) for unit in wave]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            for unit in wave:
-                if self.state.units[unit.name].state != FAILED:
-                    self._enter(unit.name, STOPPED)
+        units.stop({name: unit.process for name, unit in self.state.units.items() if unit.process}, self.home)
+        for name, unit in self.state.units.items():
+            if unit.state != FAILED:
+                self._enter(name, STOPPED)
 
 
 def _wake_on_signals(handler: Callable[[int, FrameType | None], None]) -> socket.socket:
@@ -236,12 +230,6 @@ def _log_file(log: Path) -> Path:
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     return log
-
-
-def _waves(units: list[Unit]) -> list[list[Unit]]:
-    """Units that may stop together, the ones that others build on last."""
-    base = [unit for unit in units if unit.name in ("postgres", "s3", "contacts-api")]
-    return [[unit for unit in units if unit not in base], base]
 
 
 def main() -> None:

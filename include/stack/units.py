@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,10 +22,11 @@ from typing import Any
 
 import psycopg
 
-from include.stack import postgres, s3
+from include.stack import postgres, processes, s3
 from include.stack.environment import process_environment
 from include.stack.home import Home
 from include.stack.ports import LOOPBACK
+from include.stack.processes import Identity
 from include.stack.secrets import write_private
 
 
@@ -180,7 +182,7 @@ def _dbt_parse(context: Context) -> Launch | None:
     dbt = shutil.which("dbt", path=process_environment(context.home)["PATH"]) or "dbt"
     # the schemas that the DAG builds, not a developer's
     folders = ["--project-dir", str(project), "--profiles-dir", str(project)]
-    command = [dbt, "parse", "--target", "prod", *folders]
+    command = [dbt, "parse", "--profile", "shop", "--target", "prod", *folders]
     return Launch(command, {"env": process_environment(context.home)})
 
 
@@ -220,8 +222,27 @@ ALL: tuple[Unit, ...] = (
         grace=1,
     ),
 )
+# what others build on: it stops last
+BASE = ("postgres", "s3", "contacts-api")
 PROFILES = {
     "all": ALL,
     # for tests that need a database and a store, and not their durability
     "throw-away": (replace(POSTGRES, launch=_postgres(postgres.THROW_AWAY)), S3),
 }
+
+
+def stop(running: dict[str, Identity], home: Home) -> None:
+    """Stop these services all at once, those that others build on when the others are gone."""
+    known = {unit.name: unit for unit in ALL}
+    for base in (False, True):
+        threads = [
+            threading.Thread(
+                target=processes.stop, args=(leader, home, known[name].stop_with, known[name].grace)
+            )
+            for name, leader in running.items()
+            if (name in BASE) == base
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
