@@ -57,12 +57,14 @@ class AirflowApi:
 
     def runs(self, dag_id: str, **filters: Any) -> list[dict[str, Any]]:
         """The newest runs of a DAG, newest first."""
-        answer = self._dags(f"/{quote(dag_id)}/dagRuns", params={"order_by": "-run_after", "limit": 20, **filters})
+        answer = self._dags(
+            f"/{quote(dag_id)}/dagRuns", params={"order_by": "-run_after", "limit": 20, **filters}
+        )
         return list(answer["dag_runs"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """One run."""
-        return self._dags(f"/{quote(dag_id)}/dagRuns/{quote(run_id)}")
+        return dict(self._dags(f"/{quote(dag_id)}/dagRuns/{quote(run_id)}"))
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run."""
@@ -119,7 +121,9 @@ class AirflowApi:
             answer = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise Unreachable(
-                f"Airflow does not answer: {error}", where=self.url, todo="start it with `millrace up`, see `millrace status`"
+                f"Airflow does not answer: {error}",
+                where=self.url,
+                todo="start it with `millrace up`, see `millrace status`",
             ) from error
         if answer.is_error:
             try:
@@ -127,7 +131,9 @@ class AirflowApi:
             except ValueError:
                 detail = answer.text
             todo = "see which DAGs there are: millrace airflow dags list" if answer.status_code == 404 else ""
-            raise TerminalError(f"Airflow answers {answer.status_code}: {detail}", where=f"{method} {path}", todo=todo)
+            raise TerminalError(
+                f"Airflow answers {answer.status_code}: {detail}", where=f"{method} {path}", todo=todo
+            )
         return answer.json()
 
 
@@ -154,4 +160,6 @@ def _moment(task: dict[str, Any]) -> str:
 
 
 def _seconds(task: dict[str, Any]) -> str:
-    return f" in {task['duration']:.1f} s" if task["duration"] and task["state"] in ("success", "failed") else ""
+    return (
+        f" in {task['duration']:.1f} s" if task["duration"] and task["state"] in ("success", "failed") else ""
+    )

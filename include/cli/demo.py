@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    transactions: Annotated[int, typer.Option(help="How much traffic goes before the second run and those after it.")] = 400,
+    transactions: Annotated[
+        int, typer.Option(help="How much traffic goes before the second run and those after it.")
+    ] = 400,
 ) -> None:
     """Start the stack and run the whole lifecycle on the demo shop, in the real scheduler.
 
@@ -57,7 +59,9 @@ def demo(
     balanced = _report(run_report(find, ingest_run, transform_run, sync_runs))
     typer.echo(f"\n{time.monotonic() - started:.0f} seconds in all")
     typer.echo(f"the UI: {control.login_help(home)}")
-    typer.echo("again, with new traffic: make demo      look around: millrace psql warehouse      stop: make down")
+    typer.echo(
+        "again, with new traffic: make demo      look around: millrace psql warehouse      stop: make down"
+    )
     if not balanced:
         raise typer.Exit(1)
 
@@ -83,8 +87,14 @@ def _make_traffic(transactions: int, workers: int = 4) -> None:
     keys = secrets.load_or_create(home.secrets_file)
     owner = databases.conninfo("shop_owner", ports.remembered(home.ports_file)["postgres"], keys)
     report = generate(owner, transactions=transactions, workers=workers, seed=time.time_ns())
-    for what, rows in (("inserted", report.inserts), ("updated", report.updates), ("deleted", report.deletes)):
-        typer.echo(f"  {what:<9} " + (", ".join(f"{table} {count}" for table, count in rows.items()) or "nothing"))
+    for what, rows in (
+        ("inserted", report.inserts),
+        ("updated", report.updates),
+        ("deleted", report.deletes),
+    ):
+        typer.echo(
+            f"  {what:<9} " + (", ".join(f"{table} {count}" for table, count in rows.items()) or "nothing")
+        )
 
 
 def _wait_for_dags(api: AirflowApi) -> None:
@@ -157,7 +167,9 @@ def _report(report: dict[str, list[dict[str, Any]]]) -> bool:
     )
     for row in report["publication"]:
         tables = sum(len(tables) for tables in row["relations"].values())
-        console.print(f"[bold]publication[/bold]  {row['publication_id']}: {tables} tables published at once\n")
+        console.print(
+            f"[bold]publication[/bold]  {row['publication_id']}: {tables} tables published at once\n"
+        )
     console.print(syncs_table(report["syncs"]))
     balanced = not any(unbalanced(row) for row in report["streams"]) and all(
         row["read"] == row["unchanged"] + row["held"] + row["delivered"] + row["rejected"] + row["unsent"]

@@ -17,11 +17,17 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    dag_id: Annotated[str, typer.Argument(help="Such as ingest__shop, transform__shop, activate__crm_contacts.")],
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end; exit code 1 when it fails.")] = False,
+    dag_id: Annotated[
+        str, typer.Argument(help="Such as ingest__shop, transform__shop, activate__crm_contacts.")
+    ],
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Follow it to its end; exit code 1 when it fails.")
+    ] = False,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="NAME=VALUE of the DAG's trigger form; the value as JSON, or a plain word."),
+        typer.Option(
+            "--param", "-p", help="NAME=VALUE of the DAG's trigger form; the value as JSON, or a plain word."
+        ),
     ] = None,
 ) -> None:
     """Start a run of a DAG, as the trigger button in the UI does.
@@ -38,7 +44,9 @@ def run(
 
     api = AirflowApi()
     if api.dag(dag_id)["is_paused"]:
-        typer.secho(f"{dag_id} is paused: the run waits until it is unpaused in the UI", fg=typer.colors.YELLOW)
+        typer.secho(
+            f"{dag_id} is paused: the run waits until it is unpaused in the UI", fg=typer.colors.YELLOW
+        )
     run_id = api.trigger(dag_id, dict(_param(text) for text in param or ()))
     typer.echo(f"{dag_id} {run_id}\n{api.url}/dags/{dag_id}/runs/{run_id}")
     if wait and not follow(api, dag_id, run_id):
@@ -91,7 +99,9 @@ def ledger(
 
 def publish(
     transform: Annotated[str, typer.Argument(help="Name of the transform, such as shop.")],
-    rollback: Annotated[bool, typer.Option("--rollback", help="Show consumers the version before the one that serves.")] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Show consumers the version before the one that serves.")
+    ] = False,
 ) -> None:
     """Show which version of the marts consumers see, or go back to the one before."""
     from include.cli.connections import find

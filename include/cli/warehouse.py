@@ -9,7 +9,9 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(no_args_is_help=True, help="Prepare a warehouse of your own. The local stack does it by itself.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Prepare a warehouse of your own. The local stack does it by itself."
+    )
     group.command()(init)
     app.add_typer(group, name="warehouse", rich_help_panel="Tools")
 
@@ -25,6 +27,9 @@ def init() -> None:
     from include.flows.setup import set_up_warehouse
     from include.warehouse.bootstrap import ROLES
 
-    passwords = {role: os.environ.get(f"{role.replace('millrace', 'warehouse').upper()}_PASSWORD", "") for role in ROLES}
+    passwords = {
+        role: os.environ.get(f"{role.replace('millrace', 'warehouse').upper()}_PASSWORD", "")
+        for role in ROLES
+    }
     set_up_warehouse(find("warehouse_admin").postgres_uri(), passwords)
     typer.echo(f"ready: {', '.join(ROLES)}")

@@ -29,7 +29,10 @@ class Connection:
     extra: dict[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def postgres_uri(self, **options: str) -> str:
-        """A libpq URI. `options` are server settings given as `-c name=value`; extras such as `sslmode` are passed on."""
+        """A libpq URI.
+
+        :param options: settings of the server for the session. Extras that libpq knows, such as `sslmode`, are passed on.
+        """
         auth = quote(self.login, safe="")
         if self.password:
             auth += ":" + quote(self.password, safe="")

@@ -39,5 +39,7 @@ def parse_duration(text: str) -> timedelta:
     """
     pieces = _DURATION.findall(text)
     if not pieces or _DURATION.sub("", text).strip():
-        raise ValueError(f"not a duration: {text!r} (allowed: numbers with s, m, h, d or w, such as '30m' or '1d 12h')")
+        raise ValueError(
+            f"not a duration: {text!r} (allowed: numbers with s, m, h, d or w, such as '30m' or '1d 12h')"
+        )
     return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in pieces), timedelta())

@@ -14,7 +14,9 @@ def unbalanced(row: dict[str, Any]) -> list[str]:
     if row["staged"] is not None and row["staged"] != row["landed"]:
         wrong.append(f"{name}: landed {row['landed']}, staged {row['staged']}")
     if row["status"] == "published":
-        accounted = sum(row[column] for column in ("inserted", "updated", "unchanged", "duplicates", "rejected"))
+        accounted = sum(
+            row[column] for column in ("inserted", "updated", "unchanged", "duplicates", "rejected")
+        )
         if accounted != row["staged"]:
             wrong.append(f"{name}: staged {row['staged']}, accounted for {accounted}")
     return wrong

@@ -43,7 +43,9 @@ def last_loads(connect: Connect, source: str | None = None, last: int = 1) -> li
     return _read(connect, _LAST_LOADS, {"source": source, "last": last})
 
 
-def run_report(connect: Connect, ingest_run: str, transform_run: str, sync_runs: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+def run_report(
+    connect: Connect, ingest_run: str, transform_run: str, sync_runs: tuple[str, ...]
+) -> dict[str, list[dict[str, Any]]]:
     """What the ledger holds of one pass through the lifecycle, by stage: streams, models, gates, publication, syncs."""
     return {
         "streams": _read(
@@ -63,7 +65,9 @@ def run_report(connect: Connect, ingest_run: str, transform_run: str, sync_runs:
         ),
         "publication": _read(connect, "select * from ledger.publication where run_id = %s", (transform_run,)),
         "syncs": _read(
-            connect, "select * from ledger.sync_run where run_id = any(%s) and status <> 'running' order by sync", (list(sync_runs),)
+            connect,
+            "select * from ledger.sync_run where run_id = any(%s) and status <> 'running' order by sync",
+            (list(sync_runs),),
         ),
     }
 

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from datetime import datetime
-from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
@@ -21,7 +19,9 @@ log = logging.getLogger("millrace.transform")
 class Transform:
     """One run of one transform. `connect` finds a connection by its id."""
 
-    def __init__(self, contract: TransformContract, connect: Callable[[str], Connection], run_id: str) -> None:
+    def __init__(
+        self, contract: TransformContract, connect: Callable[[str], Connection], run_id: str
+    ) -> None:
         self.contract = contract
         self.run_id = run_id
         self._connect = connect
@@ -36,7 +36,9 @@ class Transform:
 
         :raises GateFailed: with the failing expectations and examples of rows.
         """
-        verdict = gate.audit(self._transformer(), marts.candidate(schema), table, suites.written(schema, table))
+        verdict = gate.audit(
+            self._transformer(), marts.candidate(schema), table, suites.written(schema, table)
+        )
         with connected(self._transformer()) as session:
             ledger.record_gate(
                 session, self.contract.transform, self.run_id, f"{schema}.{table}",

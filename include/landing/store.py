@@ -101,5 +101,7 @@ class ObjectStore:
             raise Unreachable(f"the store answers {code or error}", where=self._where(key)) from error
         except (BotoCoreError, OSError) as error:
             raise Unreachable(
-                f"the store does not answer: {error}", where=self._where(key), todo="see whether the object store is up"
+                f"the store does not answer: {error}",
+                where=self._where(key),
+                todo="see whether the object store is up",
             ) from error

@@ -51,7 +51,9 @@ class LandingZone:
         :param progress: called with the rows written so far.
         :raises Unreachable: the store does not answer; what was uploaded is in no manifest and harms nobody.
         """
-        folder = f"{_path(source)}/{_path(stream)}/date={moment:%Y-%m-%d}/load={load_id}/{'keys-' if keys else ''}"
+        folder = (
+            f"{_path(source)}/{_path(stream)}/date={moment:%Y-%m-%d}/load={load_id}/{'keys-' if keys else ''}"
+        )
         parts: list[Part] = []
         pending: Future[None] | None = None
         done = 0
@@ -59,7 +61,9 @@ class LandingZone:
             for number, (body, rows) in enumerate(_encode(batches, part_bytes)):
                 if pending is not None:
                     pending.result()
-                part = Part(f"{folder}{number:05d}.parquet", rows, len(body), hashlib.sha256(body).hexdigest())
+                part = Part(
+                    f"{folder}{number:05d}.parquet", rows, len(body), hashlib.sha256(body).hexdigest()
+                )
                 pending = uploader.submit(self._store.put, part.key, body)
                 parts.append(part)
                 done += rows
@@ -142,16 +146,24 @@ def _flush(writer: pq.ParquetWriter, waiting: list[pa.RecordBatch]) -> int:
 
 
 def _writer(sink: io.BytesIO, schema: pa.Schema) -> pq.ParquetWriter:
-    deltas = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_temporal(field.type)]
+    deltas = [
+        field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_temporal(field.type)
+    ]
     return pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
         compression_level=1,
         use_dictionary=[field.name for field in schema if pa.types.is_string(field.type)],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in deltas if _delta(schema.field(name).type)} or None,
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in deltas if _delta(schema.field(name).type)}
+        or None,
     )
 
 
 def _delta(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_int32(kind) or pa.types.is_int64(kind) or pa.types.is_timestamp(kind) or pa.types.is_date32(kind))
+    return bool(
+        pa.types.is_int32(kind)
+        or pa.types.is_int64(kind)
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date32(kind)
+    )

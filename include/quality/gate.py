@@ -57,7 +57,9 @@ class Verdict:
 
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
-        lines = [f"{self.table}: {word}, {self.expectations - len(self.failures)} of {self.expectations} expectations hold"]
+        lines = [
+            f"{self.table}: {word}, {self.expectations - len(self.failures)} of {self.expectations} expectations hold"
+        ]
         return "\n    ".join([*lines, *map(str, self.failures)])
 
     def demand(self, todo: str) -> None:
@@ -99,7 +101,10 @@ def audit(
     try:
         batch = asset.add_batch_definition_whole_table("whole").get_batch()
         # Expectations belong to one suite; copies let a caller use its list twice.
-        suite = gx.ExpectationSuite(name=name, expectations=[e.model_copy() if hasattr(e, "model_copy") else e.copy() for e in expectations])
+        suite = gx.ExpectationSuite(
+            name=name,
+            expectations=[e.model_copy() if hasattr(e, "model_copy") else e.copy() for e in expectations],
+        )
         # SUMMARY fetches examples only; COMPLETE would fetch every failing row into memory.
         result = batch.validate(
             suite,
@@ -111,7 +116,9 @@ def audit(
         )
     finally:
         source.delete_asset(name)
-    failures = [_failure(name, row.to_json_dict(), key, personal) for row in result.results if not row.success]
+    failures = [
+        _failure(name, row.to_json_dict(), key, personal) for row in result.results if not row.success
+    ]
     return Verdict(name, len(result.results), tuple(failures))
 
 
@@ -150,7 +157,10 @@ def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: fro
     hidden = personal - set(key)
     column = config["kwargs"].get("column")
     shown = tuple(
-        {k: "(personal data)" if k in hidden or (k == "value" and column in hidden) else v for k, v in example.items()}
+        {
+            k: "(personal data)" if k in hidden or (k == "value" and column in hidden) else v
+            for k, v in example.items()
+        }
         for example in examples[:EXAMPLES]
     )
     observed = result.get("observed_value")
@@ -168,7 +178,9 @@ def _rule(config: dict[str, Any]) -> str:
     if config.get("description"):
         return str(config["description"])
     skip = {"batch_id", "unexpected_rows_query", "mostly", "severity"}
-    arguments = ", ".join(f"{k}={v!r}" for k, v in config["kwargs"].items() if k not in skip and v not in (None, [], False))
+    arguments = ", ".join(
+        f"{k}={v!r}" for k, v in config["kwargs"].items() if k not in skip and v not in (None, [], False)
+    )
     return f"{config['type']}({arguments})"
 
 

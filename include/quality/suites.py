@@ -52,7 +52,9 @@ def written(schema: str, table: str) -> list[Expectation]:
     spec.loader.exec_module(module)
     if not hasattr(module, "expectations"):
         raise ContractError(
-            "the suite has no expectations", where=str(path), allowed="def expectations() -> list[gxe.Expectation]"
+            "the suite has no expectations",
+            where=str(path),
+            allowed="def expectations() -> list[gxe.Expectation]",
         )
     return list(module.expectations())
 
@@ -61,7 +63,12 @@ def derived(contract: SourceContract, stream: Stream, facts: BatchFacts) -> list
     """The expectations that a source contract implies for one staging batch."""
     return [
         *_key(contract, stream),
-        *(e for name, rule in stream.columns.items() if not rule.ignore for e in _column(contract, name, rule)),
+        *(
+            e
+            for name, rule in stream.columns.items()
+            if not rule.ignore
+            for e in _column(contract, name, rule)
+        ),
         *_volume(stream, facts),
         *_references(contract, stream, facts),
     ]
@@ -72,16 +79,22 @@ def _key(contract: SourceContract, stream: Stream) -> list[Expectation]:
 
     key = stream.primary_key
     rules: list[Any] = [
-        gxe.ExpectColumnValuesToNotBeNull(column=name, severity="critical", description=f"primary key {name} is not null")
+        gxe.ExpectColumnValuesToNotBeNull(
+            column=name, severity="critical", description=f"primary key {name} is not null"
+        )
         for name in key
     ]
     if key and contract.duplicates == "none":
         unique = f"primary key ({', '.join(key)}) is unique"
         if len(key) == 1:
-            rules.append(gxe.ExpectColumnValuesToBeUnique(column=key[0], severity="critical", description=unique))
+            rules.append(
+                gxe.ExpectColumnValuesToBeUnique(column=key[0], severity="critical", description=unique)
+            )
         else:
             rules.append(
-                gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key), severity="critical", description=unique)
+                gxe.ExpectCompoundColumnsToBeUnique(
+                    column_list=list(key), severity="critical", description=unique
+                )
             )
     return rules
 
@@ -104,7 +117,10 @@ def _column(contract: SourceContract, name: str, rule: ColumnRule) -> list[Expec
         low, high = (rule.min if rule.min is not None else "-∞"), (rule.max if rule.max is not None else "∞")
         rules.append(
             gxe.ExpectColumnValuesToBeBetween(
-                **common, min_value=rule.min, max_value=rule.max, description=f"{name} is between {low} and {high}"
+                **common,
+                min_value=rule.min,
+                max_value=rule.max,
+                description=f"{name} is between {low} and {high}",
             )
         )
     if rule.pattern is not None:

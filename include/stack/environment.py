@@ -100,6 +100,8 @@ def _airflow(home: Home, numbers: dict[str, int], keys: dict[str, str]) -> dict[
         "API_AUTH__JWT_SECRET": keys["AIRFLOW_JWT_SECRET"],
         "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(home.airflow / "bundles"),
+        # its default is one folder for everybody on the machine
+        "COSMOS__CACHE_DIR": str(home.airflow / "cosmos"),
     }
     return {
         "AIRFLOW_HOME": str(home.airflow),

@@ -30,7 +30,9 @@ def bootstrap(admin_conninfo: str, passwords: dict[str, str], extra_ddl: tuple[s
     """
     missing = [role for role in ROLES if not passwords.get(role)]
     if missing:
-        raise ContractError("passwords are missing", where="warehouse bootstrap", received=missing, allowed=list(ROLES))
+        raise ContractError(
+            "passwords are missing", where="warehouse bootstrap", received=missing, allowed=list(ROLES)
+        )
     with psycopg.connect(admin_conninfo) as session:
         # Two of these at the same time would both try to create what is not there.
         session.execute("select pg_advisory_xact_lock(hashtext('millrace bootstrap'))")
@@ -46,7 +48,9 @@ def _role(session: psycopg.Connection[Any], role: str, password: str) -> None:
     known = session.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone()
     verb = "alter" if known else "create"
     session.execute(
-        sql.SQL("{} role {} login password {}").format(sql.SQL(verb), sql.Identifier(role), sql.Literal(password))
+        sql.SQL("{} role {} login password {}").format(
+            sql.SQL(verb), sql.Identifier(role), sql.Literal(password)
+        )
     )
     # An administrator who is no superuser must be a member to hand out what the role owns.
     session.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
@@ -60,12 +64,16 @@ def _rights(session: psycopg.Connection[Any]) -> None:
     session.execute(sql.SQL("revoke all on database {} from public").format(database))
     session.execute(sql.SQL("grant connect, temporary on database {} to {}").format(database, everyone))
     session.execute(
-        sql.SQL("grant create on database {} to millrace_loader, millrace_transformer, millrace_developer").format(database)
+        sql.SQL(
+            "grant create on database {} to millrace_loader, millrace_transformer, millrace_developer"
+        ).format(database)
     )
     session.execute("revoke all on schema public from public")
     for schema in ("ledger", "staging_batches"):
         session.execute(
-            sql.SQL("create schema if not exists {} authorization millrace_loader").format(sql.Identifier(schema))
+            sql.SQL("create schema if not exists {} authorization millrace_loader").format(
+                sql.Identifier(schema)
+            )
         )
     session.execute(
         "grant usage on schema ledger to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst"
@@ -74,6 +82,7 @@ def _rights(session: psycopg.Connection[Any]) -> None:
     for kind, right in (("schemas", "usage"), ("tables", "select")):
         session.execute(
             sql.SQL(
-                "alter default privileges for role millrace_loader grant {} on {} to millrace_transformer, millrace_developer"
+                "alter default privileges for role millrace_loader grant {} on {}"
+                " to millrace_transformer, millrace_developer"
             ).format(sql.SQL(right), sql.SQL(kind))
         )

@@ -26,9 +26,13 @@ def connected(connection: Connection) -> Iterator[psycopg.Connection[Any]]:
         text = " ".join(str(error).split())
         if "authentication failed" in text or "does not exist" in text:
             raise TerminalError(
-                text, where=where, todo="correct the connection, or create roles with: millrace warehouse init"
+                text,
+                where=where,
+                todo="correct the connection, or create roles with: millrace warehouse init",
             ) from error
-        raise Unreachable(text, where=where, todo="see whether the warehouse is up: millrace status") from error
+        raise Unreachable(
+            text, where=where, todo="see whether the warehouse is up: millrace status"
+        ) from error
     try:
         with session:
             yield session

@@ -69,7 +69,8 @@ def open_load(session: Session, source: str, run_id: str, kind: str, interval: I
                 todo="wait; it is tried again by itself",
             )
         session.execute(
-            "update ledger.load set status = 'superseded' where source = %s and status in ('open', 'landed')", (source,)
+            "update ledger.load set status = 'superseded' where source = %s and status in ('open', 'landed')",
+            (source,),
         )
         with session.cursor(row_factory=class_row(Load)) as rows:
             load = rows.execute(
@@ -93,7 +94,8 @@ def renew_lease(session: Session, load_id: int) -> None:
     :raises StaleLoad: another load has taken its place.
     """
     row = session.execute(
-        "update ledger.lease set expires_at = clock_timestamp() + %s where load_id = %s returning source", (LEASE, load_id)
+        "update ledger.lease set expires_at = clock_timestamp() + %s where load_id = %s returning source",
+        (LEASE, load_id),
     ).fetchone()
     if row is None:
         raise _stale(load_id)
@@ -104,7 +106,10 @@ def hold_lease(session: Session, load_id: int) -> None:
 
     :raises StaleLoad: another load has taken its place.
     """
-    if session.execute("select 1 from ledger.lease where load_id = %s for update", (load_id,)).fetchone() is None:
+    if (
+        session.execute("select 1 from ledger.lease where load_id = %s for update", (load_id,)).fetchone()
+        is None
+    ):
         raise _stale(load_id)
 
 
@@ -137,7 +142,9 @@ def get_load(session: Session, load_id: int) -> Load:
 def watermarks(session: Session, source: str) -> dict[str, Watermark]:
     """How far each stream of a source is committed."""
     with session.cursor(row_factory=class_row(Watermark)) as cursor:
-        rows = cursor.execute("select stream, watermark, newest, server from ledger.watermark where source = %s", (source,))
+        rows = cursor.execute(
+            "select stream, watermark, newest, server from ledger.watermark where source = %s", (source,)
+        )
         return {row.stream: row for row in rows}
 
 
@@ -178,18 +185,37 @@ def record_staged(session: Session, load_id: int, stream: str, rows: int) -> Non
 
 
 def record_audit(
-    session: Session, load_id: int, stream: str, *, passed: bool, expectations: int, failures: list[dict[str, Any]]
+    session: Session,
+    load_id: int,
+    stream: str,
+    *,
+    passed: bool,
+    expectations: int,
+    failures: list[dict[str, Any]],
 ) -> None:
     """Note an audit's verdict; a rejected batch is held back whole."""
     session.execute(
         "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, expectations = %s,"
         " failures = %s where load_id = %s and stream = %s",
-        ("audited" if passed else "rejected", passed, expectations, json.dumps(failures, default=str), load_id, stream),
+        (
+            "audited" if passed else "rejected",
+            passed,
+            expectations,
+            json.dumps(failures, default=str),
+            load_id,
+            stream,
+        ),
     )
 
 
 def record_gate(
-    session: Session, transform: str, run_id: str, relation: str, *, passed: bool, expectations: int,
+    session: Session,
+    transform: str,
+    run_id: str,
+    relation: str,
+    *,
+    passed: bool,
+    expectations: int,
     failures: list[dict[str, Any]],
 ) -> None:
     """Note what the gate found in one table of a candidate."""

@@ -33,7 +33,9 @@ def clear_candidate(session: Session) -> None:
     """Start with no candidate, so that no table of an older or failed build can be published with a new one."""
     with session.transaction():
         for schema in READERS:
-            session.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema))))
+            session.execute(
+                sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema)))
+            )
             session.execute(sql.SQL("create schema {}").format(sql.Identifier(candidate(schema))))
 
 
@@ -41,7 +43,9 @@ def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
     """Tables and their rows in each candidate schema."""
     found: dict[str, dict[str, int]] = {}
     for schema in READERS:
-        found[schema] = {table: _rows(session, candidate(schema), table) for table in _tables(session, candidate(schema))}
+        found[schema] = {
+            table: _rows(session, candidate(schema), table) for table in _tables(session, candidate(schema))
+        }
     return found
 
 
@@ -64,7 +68,9 @@ def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[in
             if done:
                 return done[0], done[1]
             raise TerminalError(
-                "there is nothing to publish", where=f"transform {transform!r}", todo="clear the run from its first task"
+                "there is nothing to publish",
+                where=f"transform {transform!r}",
+                todo="clear the run from its first task",
             )
         row = session.execute(
             "insert into ledger.publication (transform, run_id, relations) values (%s, %s, %s) returning publication_id",
@@ -96,13 +102,18 @@ def rollback(session: Session, transform: str) -> int:
             (transform,),
         ).fetchall()
         if len(kept) < 2:
-            raise TerminalError("there is no version before the one that serves", where=f"transform {transform!r}")
+            raise TerminalError(
+                "there is no version before the one that serves", where=f"transform {transform!r}"
+            )
         (newest, relations), (before, older) = kept
         for schema in relations:
             _point(session, schema, before, list(older.get(schema, ())), list(relations[schema]))
-            session.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(_versioned(schema, newest))))
+            session.execute(
+                sql.SQL("drop schema {} cascade").format(sql.Identifier(_versioned(schema, newest)))
+            )
         session.execute(
-            "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s", (newest,)
+            "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s",
+            (newest,),
         )
     return int(before)
 
@@ -173,10 +184,13 @@ def _drop_old(session: Session, transform: str) -> None:
         for version, relations in old:
             for schema in relations:
                 session.execute(
-                    sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(_versioned(schema, version)))
+                    sql.SQL("drop schema if exists {} cascade").format(
+                        sql.Identifier(_versioned(schema, version))
+                    )
                 )
             session.execute(
-                "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s", (version,)
+                "update ledger.publication set dropped_at = clock_timestamp() where publication_id = %s",
+                (version,),
             )
 
 
@@ -185,7 +199,9 @@ def _versioned(schema: str, version: int) -> str:
 
 
 def _tables(session: Session, schema: str) -> list[str]:
-    rows = session.execute("select tablename from pg_tables where schemaname = %s order by tablename", (schema,))
+    rows = session.execute(
+        "select tablename from pg_tables where schemaname = %s order by tablename", (schema,)
+    )
     return [row[0] for row in rows]
 
 

@@ -1,7 +1,7 @@
 """Merging a staging batch into its raw table. Every statement here runs inside the transaction that publishes the load.
 
-Rows are compared as images (the function behind `*<>`): bytes, not equality, so that 1.0 and 1.00, or two spellings of the same JSON, count as
-a change, and types that have no equality at all can be compared
+Rows are compared as images (the function behind `*<>`): bytes, not equality, so that 1.0 and 1.00, or two spellings of the
+same JSON, count as a change, and types that have no equality at all can be compared
 (https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON).
 """
 
@@ -74,7 +74,9 @@ def prepare(session: psycopg.Connection[Any], target: Target) -> None:
     body = [_definition(name, kind) for name, kind in columns]
     if target.shape.primary_key:
         body.append(sql.SQL("primary key ({})").format(_list(target.shape.primary_key)))
-    session.execute(sql.SQL("create table if not exists {} ({})").format(target.name, sql.SQL(", ").join(body)))
+    session.execute(
+        sql.SQL("create table if not exists {} ({})").format(target.name, sql.SQL(", ").join(body))
+    )
     found = dict(
         session.execute(
             "select attname, format_type(atttypid, atttypmod) from pg_attribute"
@@ -84,7 +86,11 @@ def prepare(session: psycopg.Connection[Any], target: Target) -> None:
     )
     for column in target.shape.columns:
         if column.name not in found:
-            session.execute(sql.SQL("alter table {} add column {}").format(target.name, _definition(column.name, column.raw_type)))
+            session.execute(
+                sql.SQL("alter table {} add column {}").format(
+                    target.name, _definition(column.name, column.raw_type)
+                )
+            )
         elif found[column.name] != column.raw_type:
             raise SchemaChanged(
                 f"column {column.name!r} has another type in raw",
@@ -95,7 +101,14 @@ def prepare(session: psycopg.Connection[Any], target: Target) -> None:
             )
 
 
-def merge(session: psycopg.Connection[Any], target: Target, load_id: int, rows: str, complete: bool, keys: str | None) -> Merged:
+def merge(
+    session: psycopg.Connection[Any],
+    target: Target,
+    load_id: int,
+    rows: str,
+    complete: bool,
+    keys: str | None,
+) -> Merged:
     """Bring a staging batch into raw.
 
     :param rows: the batch's table. :param complete: the batch is the whole table.
@@ -113,7 +126,9 @@ def merge(session: psycopg.Connection[Any], target: Target, load_id: int, rows: 
     return Merged(inserted, updated, taken - inserted - updated, staged - taken, deleted)
 
 
-def _upsert(session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier) -> tuple[int, int, int]:
+def _upsert(
+    session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier
+) -> tuple[int, int, int]:
     names, key = target.shape.names, target.shape.primary_key
     # Without declared duplicates each row is taken as it is, and a second one of the same key is an error of the statement.
     pick = sql.SQL("select {} from {}").format(_list(names), batch)
@@ -137,7 +152,9 @@ def _upsert(session: psycopg.Connection[Any], target: Target, load_id: int, batc
         raw=target.name,
         names=_list(names),
         key=_list(key),
-        set=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changes),
+        set=sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changes
+        ),
         ours=_list(names, "r"),
         theirs=_list(names, "excluded"),
     )
@@ -150,9 +167,9 @@ def _delete(session: psycopg.Connection[Any], target: Target, load_id: int, pres
     same = sql.SQL(" and ").join(
         sql.SQL("p.{0} = r.{0}").format(sql.Identifier(name)) for name in target.shape.primary_key
     )
-    gone = sql.SQL("r._deleted_at is null and r._load_id <= {} and not exists (select from {} as p where {})").format(
-        sql.Literal(load_id), present, same
-    )
+    gone = sql.SQL(
+        "r._deleted_at is null and r._load_id <= {} and not exists (select from {} as p where {})"
+    ).format(sql.Literal(load_id), present, same)
     live = _count(session, sql.SQL("select count(*) from {} where _deleted_at is null").format(target.name))
     going = _count(session, sql.SQL("select count(*) from {} as r where {}").format(target.name, gone))
     _breaker(target, going, live)
@@ -160,16 +177,18 @@ def _delete(session: psycopg.Connection[Any], target: Target, load_id: int, pres
         return 0
     if target.tombstones:
         session.execute(
-            sql.SQL("update {} as r set _deleted_at = now(), _loaded_at = now(), _load_id = {} where {}").format(
-                target.name, sql.Literal(load_id), gone
-            )
+            sql.SQL(
+                "update {} as r set _deleted_at = now(), _loaded_at = now(), _load_id = {} where {}"
+            ).format(target.name, sql.Literal(load_id), gone)
         )
     else:
         session.execute(sql.SQL("delete from {} as r where {}").format(target.name, gone))
     return going
 
 
-def _replace(session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier, staged: int) -> Merged:
+def _replace(
+    session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier, staged: int
+) -> Merged:
     """A table without a key: its rows cannot be told apart, so the whole content changes hands."""
     live = _count(session, sql.SQL("select count(*) from {}").format(target.name))
     _breaker(target, live - staged, live)
@@ -194,7 +213,7 @@ def _breaker(target: Target, going: int, live: int) -> None:
 
 
 def _definition(name: str, kind: str) -> sql.Composable:
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))  # type: ignore[arg-type]  # a type's name
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
 
 
 def _list(names: tuple[str, ...], table: str | None = None) -> sql.Composable:
@@ -202,7 +221,7 @@ def _list(names: tuple[str, ...], table: str | None = None) -> sql.Composable:
     return sql.SQL(", ").join(sql.Identifier(*path, name) for name in names)
 
 
-def _count(session: psycopg.Connection[Any], query: sql.Composable) -> int:
+def _count(session: psycopg.Connection[Any], query: sql.Composed) -> int:
     row = session.execute(query).fetchone()
     assert row is not None
     return int(row[0])

@@ -53,7 +53,9 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     outcome = Merged(0, 0, 0, 0, 0)
     if landed.moves:
         keys = staging.table_name(load_id, landed.stream, keys=True) if landed.key_parts is not None else None
-        outcome = merge(session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys)
+        outcome = merge(
+            session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys
+        )
     session.execute(
         "update ledger.load_stream set status = 'published', staged = coalesce(staged, 0), rejected = 0,"
         " inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, duplicates = %(duplicates)s,"
@@ -82,14 +84,18 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     return outcome
 
 
-def _same_server(session: psycopg.Connection[Any], manifest: Manifest, publications: list[Publication]) -> None:
+def _same_server(
+    session: psycopg.Connection[Any], manifest: Manifest, publications: list[Publication]
+) -> None:
     """A connection that was pointed at another server must not silently mix two systems in one raw schema."""
     known = ledger.watermarks(session, manifest.source)
     other = sorted(
         {
             known[p.landed.stream].server
             for p in publications
-            if p.landed.stream in known and known[p.landed.stream].server != manifest.server and not p.landed.complete
+            if p.landed.stream in known
+            and known[p.landed.stream].server != manifest.server
+            and not p.landed.complete
         }
     )
     if other:
@@ -100,4 +106,3 @@ def _same_server(session: psycopg.Connection[Any], manifest: Manifest, publicati
             allowed=other,
             todo="correct the connection; or, if the source has moved, start the DAG with full_refresh",
         )
-

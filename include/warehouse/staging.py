@@ -51,7 +51,7 @@ def stage(
             sql.SQL("create unlogged table {} ({})").format(
                 name,
                 sql.SQL(", ").join(
-                    sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.raw_type))  # type: ignore[arg-type]
+                    sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.raw_type))
                     for column in schema.columns
                 ),
             )

@@ -29,7 +29,9 @@ def plan(sync: str) -> None:
     planned = activation.plan(contract, context.connect("warehouse_activator"))
     print(planned)
     if context.only_backfilled():
-        raise AirflowSkipException("started by a backfill: nothing is sent; trigger this DAG by hand to send it")
+        raise AirflowSkipException(
+            "started by a backfill: nothing is sent; trigger this DAG by hand to send it"
+        )
     if context.params()["dry_run"]:
         raise AirflowSkipException("dry run: nothing is sent")
 
@@ -56,6 +58,8 @@ def settle(sync: str) -> None:
     import include.activation as activation
 
     report = activation.settle(
-        context.contract(SyncContract, sync), context.connect("warehouse_activator"), run_id=get_current_context()["run_id"]
+        context.contract(SyncContract, sync),
+        context.connect("warehouse_activator"),
+        run_id=get_current_context()["run_id"],
     )
     print(report)

@@ -14,6 +14,7 @@ from airflow.sdk.configuration import conf
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.affected import affected
 from include.core.contracts.common import DagContract
+from include.core.errors import ContractError
 
 log = logging.getLogger("millrace.alerts")
 _CONTRACTS: dict[str, type[DagContract]] = {
@@ -36,9 +37,19 @@ class FailureAlert(BaseNotifier):
     def notify(self, context: Any) -> None:
         """Compose and send. Called by Airflow in the process of the failed task."""
         task = context["task_instance"]
-        part = f"{task.task_id}[{task.rendered_map_index or task.map_index}]" if task.map_index >= 0 else task.task_id
+        part = (
+            f"{task.task_id}[{task.rendered_map_index or task.map_index}]"
+            if task.map_index >= 0
+            else task.task_id
+        )
         title = f"{task.dag_id} failed at {part}"
-        body = _body(self.kind, self.name, str(context.get("exception") or "no reason given"), task.run_id, task.log_url)
+        body = _body(
+            self.kind,
+            self.name,
+            str(context.get("exception") or "no reason given"),
+            task.run_id,
+            task.log_url,
+        )
         send(self.channels, title, body)
 
 
@@ -51,11 +62,14 @@ async def missed_deadline(kind: str, name: str, channels: list[str], context: di
     if run["run_type"] == "backfill":
         return
     link = f"{conf.get('api', 'base_url').rstrip('/')}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
-    reason = f"the run was queued at {run['queued_at']} and is {run['state']}; it should have ended by {context['deadline']['deadline_time']}"
+    due = context["deadline"]["deadline_time"]
+    reason = f"the run was queued at {run['queued_at']} and is {run['state']}; it should have ended by {due}"
     await asyncio.to_thread(_send_missed, kind, name, channels, run, reason, link)
 
 
-def _send_missed(kind: str, name: str, channels: list[str], run: dict[str, Any], reason: str, link: str) -> None:
+def _send_missed(
+    kind: str, name: str, channels: list[str], run: dict[str, Any], reason: str, link: str
+) -> None:
     send(channels, f"{run['dag_id']} missed its deadline", _body(kind, name, reason, run["dag_run_id"], link))
 
 
@@ -66,13 +80,20 @@ def _body(kind: str, name: str, what: str, run: str, link: str) -> str:
     lines = [
         f"What broke:  {what}",
         f"Since:       {_since(kind, name)}",
-        f"Affected:    {'; '.join(affected(contract)) or 'nothing that a contract names'}",
+        f"Affected:    {_affected(contract)}",
         f"Owner:       {contract.owner.team} ({contract.owner.contact})",
         f"What to do:  {contract.runbook.strip() or 'read the log, remove the cause, clear the run'}",
         f"Run:         {run}",
         f"Log:         {link}",
     ]
     return "\n".join(lines)
+
+
+def _affected(contract: DagContract) -> str:
+    try:
+        return "; ".join(affected(contract)) or "nothing that a contract names"
+    except ContractError as error:  # another contract's fault must not keep this alert back
+        return f"not known, a contract has faults: {error}"
 
 
 def _since(kind: str, name: str) -> str:

@@ -58,7 +58,8 @@ def dag_arguments(contract: DagContract) -> dict[str, Any]:
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
             interval=contract.deadline.after_queueing,
             callback=AsyncCallback(
-                missed_deadline, {"kind": kind, "name": name, "channels": list(contract.alerts.on_missed_deadline)}
+                missed_deadline,
+                {"kind": kind, "name": name, "channels": list(contract.alerts.on_missed_deadline)},
             ),
         ),
     }

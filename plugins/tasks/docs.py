@@ -6,21 +6,25 @@ from include.core.contracts import SourceContract, SyncContract, TransformContra
 from include.core.contracts.common import DagContract
 
 _STEPS = {
-    SourceContract: """`wait_for_commit_horizon` → `extract` → `stage[stream]` → `audit[stream]` → `publish` → `balance`, and `close` at the end
+    SourceContract: """
+`wait_for_commit_horizon` → `extract` → `stage[stream]` → `audit[stream]` → `publish` → `balance` → `close`
 
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
-2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; the manifest is written last.
+2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite. Nobody sees it yet.
 4. **publish**: rows, watermarks and ledger in one transaction.
 5. **balance**: extracted = landed = staged = published. **close** frees the source for the next run, however this one went.
 
-**Run again** what you like: a step that is done changes nothing. **Backfill** reads the past interval again from the source,
-merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot have no past and are left out.""",
-    TransformContract: """`begin` → `build` (one task a dbt model) → `test` → `gate[table]` → `publish`
+**Run again** what you like: a step that is done changes nothing. **Backfill** reads the past interval again from the
+source, merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot have no past
+and are left out.""",
+    TransformContract: """
+`begin` → `build` (one task a dbt model) → `test` → `gate[table]` → `publish`
 
 dbt builds a candidate that no consumer sees. When its tests and its gate pass, all tables are published in one transaction;
 otherwise consumers keep the last good version. `millrace publish --rollback` goes back to the version before.""",
-    SyncContract: """`plan` → `deliver` → `settle`
+    SyncContract: """
+`plan` → `deliver` → `settle`
 
 1. **plan**: the difference between the model and what the destination has acknowledged.
 2. **deliver**: sends only that; what is acknowledged is remembered batch by batch, what is rejected is kept with its reason.
@@ -38,10 +42,11 @@ def documentation(contract: DagContract) -> str:
         f"**Owner:** {owner}  \n**Consumers:** {', '.join(contract.consumers) or 'none named'}  \n"
         f"**Deadline:** {contract.deadline.after_queueing} after it was queued",
         "## What it does",
-        _STEPS[type(contract)],
+        _STEPS[type(contract)].strip(),
         *(_streams(contract) if isinstance(contract, SourceContract) else ()),
         "## When it fails",
-        contract.runbook or "Read the failing task's log: the last lines say what happened, where, and what to do.",
+        contract.runbook
+        or "Read the failing task's log: the last lines say what happened, where, and what to do.",
         "A task in red has been tried as often as its contract says. Clear it, or the whole run, once the cause is gone.",
     ]
     return "\n\n".join(parts)

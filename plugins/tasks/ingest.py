@@ -12,7 +12,7 @@ from plugins.tasks import context
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
-    from include.flows.ingest import Ingest
+    from include.flows.source_run import SourceRun
 
 
 def trigger_form(contract: SourceContract) -> dict[str, Param]:
@@ -31,23 +31,25 @@ def trigger_form(contract: SourceContract) -> dict[str, Param]:
             False,
             type="boolean",
             title="Full refresh",
-            description_md="Read everything again, not only what changed since the watermark. Rows that did not change stay as"
-            " they are in raw. Use it after the source was restored or moved.",
+            description_md="Read everything again, not only what changed since the watermark. Rows that did not change"
+            " stay as they are in raw. Use it after the source was restored or moved.",
         ),
     }
 
 
-def _ingest(source: str) -> Ingest:
-    from include.flows.ingest import Ingest
+def _run(source: str) -> SourceRun:
+    from include.flows.source_run import SourceRun
 
-    return Ingest(context.contract(SourceContract, source), context.connect, context.run_id())
+    return SourceRun(context.contract(SourceContract, source), context.connect, context.run_id())
 
 
 @task.sensor(mode="reschedule", poke_interval=10)
 @translated
 def wait_for_commit_horizon(source: str) -> PokeReturnValue:
     """Done when nothing that the source stamped before the run's end can still be committed."""
-    horizon = _ingest(source).horizon(context.interval().end)
+    from include.flows import extract
+
+    horizon = extract.horizon(_run(source), context.interval().end)
     for blocker in horizon.blockers[:10]:
         print(f"waiting for {blocker}")
     return PokeReturnValue(horizon.passed)
@@ -57,8 +59,11 @@ def wait_for_commit_horizon(source: str) -> PokeReturnValue:
 @translated
 def extract(source: str) -> list[str]:
     """All streams, read in one snapshot into the landing zone. Names those that have something to stage."""
+    from include.flows import extract as flow
+
     chosen = context.params()
-    extraction = _ingest(source).extract(
+    extraction = flow.extract(
+        _run(source),
         context.interval(),
         backfill=context.is_backfill(),
         only=tuple(chosen["streams"]),
@@ -72,14 +77,18 @@ def extract(source: str) -> list[str]:
 @translated
 def stage(source: str, load_id: int, stream: str) -> None:
     """One stream, from the landing zone into its staging batch."""
-    _ingest(source).stage(load_id, stream)
+    from include.flows import load
+
+    load.stage(_run(source), load_id, stream)
 
 
 @task(map_index_template="{{ task.op_kwargs['stream'] }}")
 @translated
 def audit(source: str, load_id: int, stream: str) -> None:
     """One staging batch, judged by its suite."""
-    _ingest(source).audit(load_id, stream).demand(
+    from include.flows import load
+
+    load.audit(_run(source), load_id, stream).demand(
         "raw keeps its last good state; correct the source or the contract, then clear the run"
     )
 
@@ -88,7 +97,9 @@ def audit(source: str, load_id: int, stream: str) -> None:
 @translated
 def publish(source: str, load_id: int, asset: Asset) -> None:
     """Everything that passed, into raw in one transaction. Tells whoever waits for this source."""
-    published = _ingest(source).publish(load_id)
+    from include.flows import publish as flow
+
+    published = flow.publish(_run(source), load_id)
     get_current_context()["outlet_events"][asset].extra = {
         "load_id": load_id,
         "manifest": published.manifest,
@@ -102,7 +113,9 @@ def publish(source: str, load_id: int, asset: Asset) -> None:
 @translated
 def balance(source: str, load_id: int) -> None:
     """The books of this run."""
-    for row in _ingest(source).balance(load_id):
+    from include.flows import publish as flow
+
+    for row in flow.balance(_run(source), load_id):
         print("{stream}: extracted {extracted}, landed {landed}, staged {staged}, inserted {inserted}, updated {updated},"
               " unchanged {unchanged}, deleted {deleted}".format(**row))  # fmt: skip
 
@@ -111,7 +124,9 @@ def balance(source: str, load_id: int) -> None:
 @translated
 def close(source: str) -> None:
     """The source is free for the next run. Fails the run, without an alert of its own, when streams were held back."""
-    load = get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
-    held = _ingest(source).close(load)
+    from include.flows import publish as flow
+
+    load_id = get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
+    held = flow.close(_run(source), load_id)
     if held:
         raise AirflowFailException(f"held back by their audit: {', '.join(held)}")

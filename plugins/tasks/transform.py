@@ -29,7 +29,9 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
     return DbtTaskGroup(
         group_id="build",
         project_config=ProjectConfig(
-            dbt_project_path=PROJECT, manifest_path=PROJECT / "target" / "manifest.json", install_dbt_deps=False
+            dbt_project_path=PROJECT,
+            manifest_path=PROJECT / "target" / "manifest.json",
+            install_dbt_deps=False,
         ),
         profile_config=ProfileConfig(
             profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
@@ -44,7 +46,10 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
             test_behavior=TestBehavior.AFTER_ALL,
             emit_datasets=False,
         ),
-        operator_args={"callback": "plugins.tasks.transform.record_results", "callback_args": {"transform": contract.transform}},
+        operator_args={
+            "callback": "plugins.tasks.transform.record_results",
+            "callback_args": {"transform": contract.transform},
+        },
         default_args={"retries": contract.retry.attempts},
     )
 
@@ -56,7 +61,9 @@ def record_results(project: str, transform: str, context: Any) -> None:
 
     results = Path(project) / "target" / "run_results.json"
     if results.is_file():
-        record(connect, transform, context["run_id"], json.loads(results.read_text(encoding="utf-8"))["results"])
+        record(
+            connect, transform, context["run_id"], json.loads(results.read_text(encoding="utf-8"))["results"]
+        )
 
 
 def _transform(name: str) -> Transform:
@@ -69,7 +76,9 @@ def gated_tables() -> list[dict[str, str]]:
     """Schema and table of each suite of what is published; from file names, so that parsing imports no suite."""
     folder = Path(__file__).resolve().parents[2] / "include" / "suites"
     return [
-        {"schema": schema, "table": path.stem} for schema in ("marts", "activation") for path in sorted((folder / schema).glob("*.py"))
+        {"schema": schema, "table": path.stem}
+        for schema in ("marts", "activation")
+        for path in sorted((folder / schema).glob("*.py"))
     ]
 
 

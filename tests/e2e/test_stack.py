@@ -18,7 +18,15 @@ from tests.support.stack import Stack
 def test_status_tells_that_all_is_healthy_and_where(running_stack: Stack) -> None:
     status = running_stack.millrace("status")
     assert status.returncode == 0, status.stdout
-    for service in ("postgres", "s3", "contacts-api", "api-server", "scheduler", "dag-processor", "triggerer"):
+    for service in (
+        "postgres",
+        "s3",
+        "contacts-api",
+        "api-server",
+        "scheduler",
+        "dag-processor",
+        "triggerer",
+    ):
         assert f"{service} " in status.stdout
     assert running_stack.url in status.stdout
     assert running_stack.admin_password not in status.stdout

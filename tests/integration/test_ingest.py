@@ -20,6 +20,9 @@ from include.core.errors import (
     TypeNotExact,
 )
 from include.core.interval import Interval
+from include.flows.extract import extract, horizon
+from include.flows.load import audit, stage
+from include.flows.publish import close, publish
 from tests.support.pipeline import Pipeline, contract
 
 ORDERS: dict[str, Any] = {
@@ -57,14 +60,17 @@ def shop(pipeline: Pipeline) -> Pipeline:
         " updated_at timestamptz not null default clock_timestamp());"
         "insert into customers select i, 'c' || i || '@example.com' from generate_series(1, 50) i;"
         "insert into orders (id, customer, total, note, extra)"
-        " select i, 1 + i % 50, i / 3.0, nullif('n' || i % 7, 'n3'), jsonb_build_object('n', i::text) from generate_series(1, 1000) i"
+        " select i, 1 + i % 50, i / 3.0, nullif('n' || i % 7, 'n3'), jsonb_build_object('n', i::text)"
+        " from generate_series(1, 1000) i"
     )
     return pipeline
 
 
 @pytest.fixture
 def both() -> SourceContract:
-    return contract("store", [CUSTOMERS, ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}])
+    return contract(
+        "store", [CUSTOMERS, ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}]
+    )
 
 
 def counts(pipeline: Pipeline, load_id: int, stream: str) -> tuple[Any, ...]:
@@ -116,11 +122,11 @@ def test_a_transaction_that_commits_late_is_not_lost(shop: Pipeline, both: Sourc
     with psycopg.connect(shop.source) as late:
         late.execute("insert into orders (id, customer, total, updated_at) values (3000, 1, 1, now())")
         end = datetime.now(timezone.utc)
-        horizon = shop.ingest(both).horizon(end)
-        assert not horizon.passed and "open since" in horizon.blockers[0]
+        found = horizon(shop.run(both), end)
+        assert not found.passed and "open since" in found.blockers[0]
         # Whoever does not wait reads without it, and a watermark at `end` would leave it behind for ever.
         late.commit()
-    assert shop.ingest(both).horizon(end).passed
+    assert horizon(shop.run(both), end).passed
     shop.pull(both, Interval(None, end))
     assert shop.same("orders", "raw_store.orders", COLUMNS)
 
@@ -130,31 +136,33 @@ def test_horizon_counts_transactions_that_have_written_nothing_and_prepared_ones
 ) -> None:
     with psycopg.connect(shop.source) as idle:
         idle.execute("select 1")
-        assert not shop.ingest(both).horizon(datetime.now(timezone.utc)).passed
+        assert not horizon(shop.run(both), datetime.now(timezone.utc)).passed
     with psycopg.connect(shop.source, autocommit=True) as session:
         session.execute("begin")
         session.execute("insert into orders (id, updated_at) values (4000, now())")
         session.execute("prepare transaction 'two phases'")
         try:
-            horizon = shop.ingest(both).horizon(datetime.now(timezone.utc))
-            assert not horizon.passed and "two phases" in horizon.blockers[0]
+            found = horizon(shop.run(both), datetime.now(timezone.utc))
+            assert not found.passed and "two phases" in found.blockers[0]
         finally:
             session.execute("commit prepared 'two phases'")
-    assert shop.ingest(both).horizon(datetime.now(timezone.utc)).passed
-    future = shop.ingest(both).horizon(datetime.now(timezone.utc) + timedelta(minutes=5))
+    assert horizon(shop.run(both), datetime.now(timezone.utc)).passed
+    future = horizon(shop.run(both), datetime.now(timezone.utc) + timedelta(minutes=5))
     assert not future.passed and "clock" in future.blockers[0]
 
 
 def test_a_role_that_cannot_see_other_transactions_is_refused(shop: Pipeline, both: SourceContract) -> None:
     shop.at_source("drop role if exists blind; create role blind login password 'blind'")
-    shop.at_source("grant usage on schema public to blind; grant select on all tables in schema public to blind")
+    shop.at_source(
+        "grant usage on schema public to blind; grant select on all tables in schema public to blind"
+    )
     source = shop.connections["source"]
     shop.connections["source"] = type(source)(
         "source", "postgres", source.host, source.port, "blind", "blind", source.schema
     )
     try:
         with pytest.raises(SourceForbidden, match="grant pg_read_all_stats to blind"):
-            shop.ingest(both).horizon(datetime.now(timezone.utc))
+            horizon(shop.run(both), datetime.now(timezone.utc))
     finally:
         shop.at_source("drop owned by blind; drop role blind")
 
@@ -179,9 +187,14 @@ def test_a_bad_row_stops_the_whole_source_and_raw_keeps_its_state(
     assert shop.at_warehouse("select * from raw_store.orders order by id") == before
     failures = shop.at_warehouse("select failures::text from ledger.load_stream where status = 'rejected'")
     assert rule in failures[0][0] and "no address" not in failures[0][0]
-    assert shop.at_warehouse("select status from ledger.load order by load_id") == [("published",), ("rejected",)]
+    assert shop.at_warehouse("select status from ledger.load order by load_id") == [
+        ("published",),
+        ("rejected",),
+    ]
     # Once the source is right again, nothing of what was held back is missing.
-    shop.at_source("update orders set total = 2, customer = 1, updated_at = clock_timestamp() where id = 5000")
+    shop.at_source(
+        "update orders set total = 2, customer = 1, updated_at = clock_timestamp() where id = 5000"
+    )
     shop.at_source("update customers set email = 'a@b' where id = 51")
     shop.pull(both)
     assert shop.same("orders", "raw_store.orders", COLUMNS)
@@ -190,12 +203,16 @@ def test_a_bad_row_stops_the_whole_source_and_raw_keeps_its_state(
 def test_the_rest_goes_on_where_the_contract_says_so(shop: Pipeline) -> None:
     apart = contract("store", [CUSTOMERS, ORDERS], on_failed_audit="stop_stream")
     shop.pull(apart)
-    shop.at_source("insert into orders (id, customer, total) values (5000, 1, -1); insert into customers values (51, 'x@y')")
+    shop.at_source(
+        "insert into orders (id, customer, total) values (5000, 1, -1); insert into customers values (51, 'x@y')"
+    )
     published = shop.pull(apart)
     assert published.rejected == ("orders",) and set(published.changed) == {"customers"}
     assert shop.same("customers", "raw_store.customers", "id, email")
     assert shop.at_warehouse("select count(*) from raw_store.orders where id = 5000") == [(0,)]
-    shop.at_source("update orders set total = 1 where id = 5000")  # without a new stamp: its watermark did not move
+    shop.at_source(
+        "update orders set total = 1 where id = 5000"
+    )  # without a new stamp: its watermark did not move
     shop.pull(apart)
     assert shop.same("orders", "raw_store.orders", COLUMNS)
 
@@ -208,12 +225,16 @@ def test_an_emptied_table_trips_the_breaker(shop: Pipeline, both: SourceContract
     assert shop.at_warehouse("select count(*) from raw_store.orders where _deleted_at is null") == [(1000,)]
 
 
-def test_a_backfill_reads_its_interval_alone_and_moves_no_watermark(shop: Pipeline, both: SourceContract) -> None:
+def test_a_backfill_reads_its_interval_alone_and_moves_no_watermark(
+    shop: Pipeline, both: SourceContract
+) -> None:
     day = datetime(2026, 3, 1, tzinfo=timezone.utc)
     shop.at_source("update orders set updated_at = '2026-03-01 12:00Z' where id <= 5")
     shop.pull(both)
     marks = shop.at_warehouse("select stream, watermark from ledger.watermark order by 1")
-    shop.at_warehouse("update raw_store.orders set total = -5 where id <= 3; update raw_store.orders set total = -5 where id = 900")
+    shop.at_warehouse(
+        "update raw_store.orders set total = -5 where id <= 3; update raw_store.orders set total = -5 where id = 900"
+    )
     past = Interval(day, day + timedelta(days=1))
     published = shop.pull(both, past, backfill=True)
     assert counts(shop, published.load_id, "orders") == (5, 5, 5, 0, 3, 2, 0)
@@ -227,49 +248,53 @@ def test_a_backfill_reads_its_interval_alone_and_moves_no_watermark(shop: Pipeli
 
 def test_only_one_run_loads_a_source_at_a_time(shop: Pipeline, both: SourceContract) -> None:
     end = Interval(None, datetime.now(timezone.utc))
-    first = shop.ingest(both, "first")
-    load = first.extract(end)
+    first = shop.run(both, "first")
+    landed = extract(first, end)
     with pytest.raises(LeaseHeld, match="'first'"):
-        shop.ingest(both, "second").extract(end)
-    first.close(load.load_id)
+        extract(shop.run(both, "second"), end)
+    close(first, landed.load_id)
     shop.pull(both, run_id="second")
 
 
-def test_a_worker_that_slept_while_another_took_over_writes_nothing(shop: Pipeline, both: SourceContract) -> None:
-    stale = shop.ingest(both, "stale")
-    load = stale.extract(Interval(None, datetime.now(timezone.utc)))
-    for stream in load.streams:
-        stale.stage(load.load_id, stream)
-        stale.audit(load.load_id, stream)
+def test_a_worker_that_slept_while_another_took_over_writes_nothing(
+    shop: Pipeline, both: SourceContract
+) -> None:
+    stale = shop.run(both, "stale")
+    landed = extract(stale, Interval(None, datetime.now(timezone.utc)))
+    for step in (stage, audit):
+        for stream in landed.streams:
+            step(stale, landed.load_id, stream)
     shop.at_warehouse("update ledger.lease set expires_at = now() - interval '1 second'")
     shop.at_source("update orders set note = 'newer', updated_at = clock_timestamp() where id = 1")
     shop.pull(both, run_id="replacement")
     with pytest.raises(StaleLoad):
-        stale.publish(load.load_id)
+        publish(stale, landed.load_id)
     assert shop.at_warehouse("select note from raw_store.orders where id = 1") == [("newer",)]
     assert shop.same("orders", "raw_store.orders", COLUMNS)
 
 
 def test_every_step_may_run_twice(shop: Pipeline, both: SourceContract) -> None:
-    ingest = shop.ingest(both)
+    run = shop.run(both)
     interval = Interval(None, datetime.now(timezone.utc))
-    ingest.extract(interval)
-    load = ingest.extract(interval)
-    for step in (ingest.stage, ingest.stage, ingest.audit, ingest.audit):
-        for stream in load.streams:
-            step(load.load_id, stream)
-    first, second = ingest.publish(load.load_id), ingest.publish(load.load_id)
+    extract(run, interval)
+    landed = extract(run, interval)
+    for step in (stage, stage, audit, audit):
+        for stream in landed.streams:
+            step(run, landed.load_id, stream)
+    first, second = publish(run, landed.load_id), publish(run, landed.load_id)
     assert first == second
-    ingest.close(load.load_id)
-    ingest.close(load.load_id)
-    ingest.stage(load.load_id, "orders")
-    ingest.audit(load.load_id, "orders")
-    assert ingest.publish(load.load_id) == first
+    close(run, landed.load_id)
+    close(run, landed.load_id)
+    stage(run, landed.load_id, "orders")
+    audit(run, landed.load_id, "orders")
+    assert publish(run, landed.load_id) == first
     assert shop.same("orders", "raw_store.orders", COLUMNS)
 
 
 def test_a_changed_table_stops_before_anything_is_read(shop: Pipeline, both: SourceContract) -> None:
-    shop.at_source("alter table orders add column colour text; alter table orders alter column note type varchar(9)")
+    shop.at_source(
+        "alter table orders add column colour text; alter table orders alter column note type varchar(9)"
+    )
     with pytest.raises(SchemaChanged) as caught:
         shop.pull(both)
     assert "'colour': contract does not know it" in str(caught.value)
@@ -280,29 +305,56 @@ def test_a_changed_table_stops_before_anything_is_read(shop: Pipeline, both: Sou
 def test_a_new_column_is_added_where_the_contract_says_so(shop: Pipeline) -> None:
     open_contract = contract("store", [ORDERS], on_schema_change="add_columns")
     shop.pull(open_contract)
-    shop.at_source("alter table orders add column colour text; update orders set colour = 'red', updated_at = clock_timestamp() where id = 1")
+    shop.at_source(
+        "alter table orders add column colour text;"
+        "update orders set colour = 'red', updated_at = clock_timestamp() where id = 1"
+    )
     shop.pull(open_contract)
-    assert shop.at_warehouse("select colour from raw_store.orders where id in (1, 2) order by id") == [("red",), (None,)]
+    assert shop.at_warehouse("select colour from raw_store.orders where id in (1, 2) order by id") == [
+        ("red",),
+        (None,),
+    ]
 
 
-def test_values_beyond_their_carrier_are_refused_by_name_and_carried_as_text_when_told(shop: Pipeline) -> None:
+def test_values_beyond_their_carrier_are_refused_by_name_and_carried_as_text_when_told(
+    shop: Pipeline,
+) -> None:
     shop.at_source("create table odd (id int primary key, d date, n numeric(6,2), t timestamptz)")
-    shop.at_source("insert into odd values (1, 'infinity', 'NaN', '-infinity'), (2, '0044-03-15 BC', 1.5, '20000-01-01Z')")
+    shop.at_source(
+        "insert into odd values (1, 'infinity', 'NaN', '-infinity'), (2, '0044-03-15 BC', 1.5, '20000-01-01Z')"
+    )
     types = {"id": "integer", "d": "date", "n": "numeric(6,2)", "t": "timestamp with time zone"}
-    stream = {"name": "odd", "table": "public.odd", "primary_key": ["id"], "mode": "snapshot", "deletes": "snapshot"}
+    stream = {
+        "name": "odd",
+        "table": "public.odd",
+        "primary_key": ["id"],
+        "mode": "snapshot",
+        "deletes": "snapshot",
+    }
     plain = {name: {"type": kind} for name, kind in types.items()}
     with pytest.raises(TypeNotExact, match="carry: text"):
         shop.pull(contract("odd", [stream | {"columns": plain}]))
-    as_text = {name: {"type": kind} | ({} if name == "id" else {"carry": "text"}) for name, kind in types.items()}
+    as_text = {
+        name: {"type": kind} | ({} if name == "id" else {"carry": "text"}) for name, kind in types.items()
+    }
     shop.pull(contract("odd", [stream | {"columns": as_text}]))
     assert shop.same("odd", "raw_odd.odd", "id, d, n, t")
 
 
 def test_tables_without_a_key_are_replaced_whole(shop: Pipeline) -> None:
-    shop.at_source("create table log (at timestamptz, line text); insert into log values (now(), 'a'), (null, 'a'), (null, null)")
+    shop.at_source(
+        "create table log (at timestamptz, line text); insert into log values (now(), 'a'), (null, 'a'), (null, null)"
+    )
     keyless = contract(
         "log",
-        [{"name": "log", "table": "public.log", "mode": "snapshot", "columns": {"at": {"type": "timestamp with time zone"}, "line": {"type": "text"}}}],
+        [
+            {
+                "name": "log",
+                "table": "public.log",
+                "mode": "snapshot",
+                "columns": {"at": {"type": "timestamp with time zone"}, "line": {"type": "text"}},
+            }
+        ],
     )
     shop.pull(keyless)
     assert shop.same("log", "raw_log.log", "at, line")

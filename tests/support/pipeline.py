@@ -12,8 +12,10 @@ import psycopg
 from include.core.connection import Connection, parse_connection
 from include.core.contracts import SourceContract
 from include.core.interval import Interval
-from include.flows.ingest import Ingest, Published
+from include.flows import extract, load, publish
+from include.flows.publish import Published
 from include.flows.setup import set_up_warehouse
+from include.flows.source_run import SourceRun
 from include.warehouse.bootstrap import ROLES
 from tests.support.stack import S3Store
 
@@ -22,7 +24,7 @@ PASSWORDS = {role: f"{role} pässword'\"" for role in ROLES}
 
 @dataclass
 class Pipeline:
-    """Real databases and a real store; `pull` does what the ingest DAG does, step by step, in this process."""
+    """Real databases and a real store; `pull` does what the ingest DAG does, in this process."""
 
     source: str
     warehouse: str
@@ -32,28 +34,34 @@ class Pipeline:
     def connect(self, conn_id: str) -> Connection:
         return self.connections[conn_id]
 
-    def ingest(self, contract: SourceContract, run_id: str | None = None) -> Ingest:
+    def run(self, contract: SourceContract, run_id: str | None = None) -> SourceRun:
+        """A run of a source, with an id of its own when none is given."""
         self.runs += 1
-        return Ingest(contract, self.connect, run_id or f"run-{self.runs}")
+        return SourceRun(contract, self.connect, run_id or f"run-{self.runs}")
 
     def pull(
-        self, contract: SourceContract, interval: Interval | None = None, run_id: str | None = None, **options: Any
+        self,
+        contract: SourceContract,
+        interval: Interval | None = None,
+        run_id: str | None = None,
+        **options: Any,
     ) -> Published:
         """One run: extract, stage, audit, publish, balance, close."""
-        ingest = self.ingest(contract, run_id)
-        interval = interval or Interval(None, datetime.now(timezone.utc))
+        run = self.run(contract, run_id)
         load_id = None
         try:
-            extraction = ingest.extract(interval, **options)
+            extraction = extract.extract(
+                run, interval or Interval(None, datetime.now(timezone.utc)), **options
+            )
             load_id = extraction.load_id
             for stream in extraction.streams:
-                ingest.stage(load_id, stream)
+                load.stage(run, load_id, stream)
             for stream in extraction.streams:
-                ingest.audit(load_id, stream)
-            published = ingest.publish(load_id)
-            ingest.balance(load_id)
+                load.audit(run, load_id, stream)
+            published = publish.publish(run, load_id)
+            publish.balance(run, load_id)
         finally:
-            ingest.close(load_id)
+            publish.close(run, load_id)
         return published
 
     def at_source(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -65,7 +73,9 @@ class Pipeline:
     def same(self, table: str, raw: str, columns: str) -> bool:
         """Whether a source table and the live rows of its raw table hold the same values, compared as text."""
         ours = self.at_source(f"select ({columns})::text from {table} order by 1")
-        theirs = self.at_warehouse(f"select ({columns})::text from {raw} where _deleted_at is null order by 1")
+        theirs = self.at_warehouse(
+            f"select ({columns})::text from {raw} where _deleted_at is null order by 1"
+        )
         return ours == theirs
 
 
@@ -94,7 +104,9 @@ def build(source: str, warehouse: str, store: S3Store) -> Pipeline:
         password=store.secret_key,
         extra={"bucket": store.bucket, "endpoint_url": store.endpoint_url},
     )
-    return Pipeline(source, warehouse, {"source": parse_connection("source", source), "landing": landing, **roles})
+    return Pipeline(
+        source, warehouse, {"source": parse_connection("source", source), "landing": landing, **roles}
+    )
 
 
 def contract(name: str, streams: list[dict[str, Any]], **fields: Any) -> SourceContract:

@@ -1,6 +1,6 @@
 """How discover chooses a way of reading, and what it takes for personal data."""
 
-# ruff: noqa: E501  # tables of cases
+# tables of cases
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ def affected(contract: DagContract, folder: Path | None = None) -> list[str]:
     transforms = load_all(TransformContract, folder)
     if isinstance(contract, SourceContract):
         hurt = [t for t in transforms if contract.source in t.sources]
-        lines += [_line("raw tables", contract.raw_schema, contract), *(_line("marts of", t.transform, t) for t in hurt)]
+        lines += [
+            _line("raw tables", contract.raw_schema, contract),
+            *(_line("marts of", t.transform, t) for t in hurt),
+        ]
     else:
         hurt = [contract] if isinstance(contract, TransformContract) else []
         lines += [_line("marts of", t.transform, t) for t in hurt]

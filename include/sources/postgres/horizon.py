@@ -63,6 +63,8 @@ def horizon(connection: Connection[Any], end: datetime, where: str) -> Horizon:
     reached = connection.execute("select clock_timestamp() >= %s, clock_timestamp()", (end,)).fetchone()
     assert reached is not None
     if not reached[0]:
-        return Horizon(False, (f"the source's clock says {reached[1].isoformat()}, before {end.isoformat()}",))
+        return Horizon(
+            False, (f"the source's clock says {reached[1].isoformat()}, before {end.isoformat()}",)
+        )
     blockers = tuple(row[0] for row in connection.execute(_OPEN, {"end": end}))
     return Horizon(not blockers, blockers)

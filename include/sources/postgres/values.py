@@ -73,7 +73,9 @@ def _check_range(array: pa.Array, column: Column, kind: pa.DataType, where: str)
     low, high = pc.min_max(array).values()
     lowest, highest = pa.scalar(first, kind), pa.scalar(last, kind)
     if low.is_valid and (pc.less(low, lowest).as_py() or pc.greater(high, highest).as_py()):
-        raise _not_exact(column, where, "a value that is infinite, BC or after the year 9999", "0001-01-01 to 9999-12-31")
+        raise _not_exact(
+            column, where, "a value that is infinite, BC or after the year 9999", "0001-01-01 to 9999-12-31"
+        )
 
 
 def _not_exact(column: Column, where: str, received: str, allowed: str) -> TypeNotExact:

@@ -1,0 +1,125 @@
+"""From the landing zone to staging batches, and their audit: nobody sees these rows yet."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from include.core.contracts.source import Stream
+from include.core.errors import StaleLoad, TransientError
+from include.core.manifest import Manifest, StreamManifest
+from include.core.quoting import identifier
+from include.flows.source_run import SourceRun
+from include.quality import gate, suites
+from include.warehouse import ledger, staging
+from include.warehouse.connect import connected
+
+log = logging.getLogger("millrace.ingest")
+
+
+def stage(run: SourceRun, load_id: int, stream: str) -> int:
+    """Copy one stream of a load from the landing zone into its staging batch. Returns its rows."""
+    zone, heartbeat = run.zone(), run.heartbeat(load_id)
+    with connected(run.loader()) as session:
+        if _published(run, session, load_id):
+            return 0
+        ledger.renew_lease(session, load_id)
+        landed = run.manifest(session, load_id).stream(stream)
+        table, keys_table = (staging.table_name(load_id, stream, keys=keys) for keys in (False, True))
+        rows = staging.stage(
+            session, table, landed.schema, zone.read_rows(landed.parts), landed.rows, heartbeat
+        )
+        if landed.key_parts is not None:
+            keys = landed.schema.only(landed.schema.primary_key)
+            staging.stage(
+                session, keys_table, keys, zone.read_rows(landed.key_parts), landed.keys or 0, heartbeat
+            )
+        ledger.record_staged(session, load_id, stream, rows)
+    log.info("%s: %s rows staged", stream, rows)
+    return rows
+
+
+def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
+    """Judge one staging batch. The verdict is in the ledger before it is returned."""
+    declared = run.contract.stream(stream)
+    with connected(run.loader()) as session:
+        if _published(run, session, load_id):
+            return gate.Verdict(f"{run.contract.raw_schema}.{stream}", 0, ())
+        ledger.renew_lease(session, load_id)
+        manifest = run.manifest(session, load_id)
+        landed = manifest.stream(stream)
+        facts = suites.BatchFacts(
+            complete=landed.complete,
+            first=stream not in ledger.watermarks(session, run.contract.source),
+            span=_span(landed),
+            parents=_parents(run, session, manifest, declared),
+        )
+        verdict = gate.audit(
+            run.loader(),
+            staging.SCHEMA,
+            staging.table_name(load_id, stream),
+            [
+                *suites.derived(run.contract, declared, facts),
+                *suites.written(run.contract.raw_schema, stream),
+            ],
+            key=declared.primary_key,
+            personal=frozenset(name for name, rule in declared.columns.items() if rule.pii),
+        )
+        ledger.record_audit(
+            session, load_id, stream,
+            passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+        )  # fmt: skip
+    log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
+    return verdict
+
+
+def _parents(
+    run: SourceRun, session: Any, manifest: Manifest, declared: Stream
+) -> dict[str, tuple[str, ...]]:
+    """For each stream that this one refers to, the relations that together hold its rows once the load is published.
+
+    Left out are streams of which this load knows too little to call a row an orphan: one that it did not read, and one
+    of which a backfill has read an interval while raw has nothing of it yet.
+    """
+    parents: dict[str, tuple[str, ...]] = {}
+    for name in {reference.stream for reference in declared.references}:
+        landed = next((other for other in manifest.streams if other.stream == name), None)
+        raw = identifier(run.contract.raw_schema, name)
+        batch = identifier(staging.SCHEMA, staging.table_name(manifest.load_id, name))
+        in_raw, staged = session.execute(
+            "select to_regclass(%s) is not null, to_regclass(%s) is not null", (raw, batch)
+        ).fetchone()
+        if landed is None or (manifest.kind == "backfill" and not in_raw):
+            continue
+        if landed.moves and not staged:
+            raise TransientError(
+                "the batch it refers to is not staged", where=f"{run.where}, load {manifest.load_id}", received=name,
+                todo="it is tried again; if it stays so, clear the run",
+            )  # fmt: skip
+        live = f"{raw} where _deleted_at is null"
+        parents[name] = ((live,) if in_raw else ()) + ((batch,) if staged else ())
+    return parents
+
+
+def _published(run: SourceRun, session: Any, load_id: int) -> bool:
+    """Whether the load is done with: repeating a step of it then changes nothing.
+
+    :raises StaleLoad: it ended in another way, and only a new load can take its place.
+    """
+    status = ledger.get_load(session, load_id).status
+    if status == "published":
+        log.info("load %s is published already; nothing to do", load_id)
+        return True
+    if status != "landed":
+        raise StaleLoad(
+            f"the load is {status}", where=f"{run.where}, load {load_id}", allowed="a load that has landed",
+            todo="clear the run from its extract task on; it then starts with a new load",
+        )  # fmt: skip
+    return False
+
+
+def _span(landed: StreamManifest) -> timedelta | None:
+    if landed.watermark_from is None or landed.watermark_to is None:
+        return None
+    return datetime.fromisoformat(landed.watermark_to) - datetime.fromisoformat(landed.watermark_from)

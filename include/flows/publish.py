@@ -1,0 +1,139 @@
+"""From audited staging batches into raw, and the books of the run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from include.core.errors import BooksDoNotBalance, GateFailed, TerminalError
+from include.core.manifest import StreamManifest
+from include.flows.books import unbalanced
+from include.flows.source_run import SourceRun
+from include.warehouse import ledger
+from include.warehouse import publish as warehouse
+from include.warehouse.connect import connected
+from include.warehouse.merge import Target
+
+log = logging.getLogger("millrace.ingest")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a load changed in raw: its manifest and kind, the ledger's row of each stream, the streams held back."""
+
+    load_id: int
+    manifest: str
+    kind: str
+    streams: tuple[dict[str, Any], ...]
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        return tuple(row["stream"] for row in self.streams if row["status"] == "rejected")
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Rows inserted, updated or deleted in raw, by stream."""
+        return {
+            row["stream"]: row["inserted"] + row["updated"] + row["deleted"]
+            for row in self.streams
+            if row["status"] == "published"
+        }
+
+
+def publish(run: SourceRun, load_id: int) -> Published:
+    """Bring what passed into raw, in one transaction with watermarks and ledger.
+
+    :raises GateFailed: a batch was rejected and the contract stops the whole source for that; raw is untouched.
+    :raises StaleLoad: another load has taken this one's place. :raises BreakerTripped: too many rows would go.
+    """
+    with connected(run.loader()) as session:
+        manifest = run.manifest(session, load_id)
+        status = {row["stream"]: row["status"] for row in ledger.stream_rows(session, load_id)}
+        rejected = sorted(name for name, state in status.items() if state == "rejected")
+        if rejected and run.contract.on_failed_audit == "stop_source":
+            raise GateFailed(
+                "batches were rejected by their audit, so nothing of this load is published", where=run.where,
+                received=", ".join(rejected), allowed="every batch passes (on_failed_audit: stop_source)",
+                todo="see the failing rows in the audit's log; correct the source or the contract, then clear the run",
+            )  # fmt: skip
+        waiting = [s.stream for s in manifest.streams if s.moves and status[s.stream] in ("landed", "staged")]
+        if waiting:
+            raise TerminalError(
+                "batches were not audited, so nothing is published", where=run.where, received=", ".join(waiting),
+                todo="see why their stage or audit did not finish, then clear the run",
+            )  # fmt: skip
+        passed = [_publication(run, stream) for stream in manifest.streams if stream.stream not in rejected]
+        for name, counts in warehouse.publish(session, manifest, passed, rejected=bool(rejected)).items():
+            log.info("%s: %s", name, counts)
+        rows = ledger.stream_rows(session, load_id)
+        load = ledger.get_load(session, load_id)
+    return Published(load_id, load.manifest or "", load.kind, tuple(rows))
+
+
+def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publication:
+    stream = run.contract.stream(landed.stream)
+    target = Target(
+        schema=run.contract.raw_schema,
+        table=stream.name,
+        shape=landed.schema,
+        sees_deletes=stream.deletes != "none",
+        tombstones=stream.deleted_rows == "tombstone",
+        max_delete_share=stream.max_delete_share,
+        newest_wins_by=stream.cursor if run.contract.duplicates == "newest_wins" else None,
+    )
+    return warehouse.Publication(landed, target)
+
+
+def balance(run: SourceRun, load_id: int) -> list[dict[str, Any]]:
+    """Check the books of a load and the freshness of what it read. Returns the ledger's rows by stream.
+
+    :raises BooksDoNotBalance: rows counted at two places differ.
+    :raises GateFailed: the source's newest rows are older than the contract allows.
+    """
+    with connected(run.loader()) as session:
+        rows = ledger.stream_rows(session, load_id)
+        known = ledger.watermarks(session, run.contract.source)
+    wrong = [text for row in rows for text in unbalanced(row)]
+    if wrong:
+        raise BooksDoNotBalance(
+            "rows are missing or too many", where=f"{run.where}, load {load_id}", received="; ".join(wrong),
+            allowed="extracted = landed = staged = inserted + updated + unchanged + duplicates + rejected",
+            todo="keep the landing zone as it is and report this: it must not happen",
+        )  # fmt: skip
+    _check_freshness(run, {row["stream"] for row in rows}, known)
+    return rows
+
+
+def close(run: SourceRun, load_id: int | None) -> tuple[str, ...]:
+    """Free the source for the next run, however this one went. Returns the streams that were held back.
+
+    :param load_id: None when the run ended before it landed anything.
+    """
+    with connected(run.loader()) as session:
+        ledger.release_lease(session, run.contract.source, run.run_id)
+        rows = ledger.stream_rows(session, load_id) if load_id is not None else []
+        held = tuple(row["stream"] for row in rows if row["status"] == "rejected")
+        status, why = (
+            ("rejected", f"audit failed: {', '.join(held)}")
+            if held
+            else ("failed", "ended before it published")
+        )
+        ledger.record_end(session, run.contract.source, run.run_id, status, why)
+    return held
+
+
+def _check_freshness(run: SourceRun, read: set[str], known: dict[str, ledger.Watermark]) -> None:
+    now = datetime.now(timezone.utc)
+    old = [
+        f"{stream.name}: newest row of {known[stream.name].newest}, allowed age {stream.freshness}"
+        for stream in run.contract.streams
+        if stream.freshness is not None and stream.name in read & set(known)
+        and now - (known[stream.name].newest or datetime.min.replace(tzinfo=timezone.utc)) > stream.freshness
+    ]  # fmt: skip
+    if old:
+        raise GateFailed(
+            "the source's newest rows are too old; what it had is published", where=run.where,
+            received="; ".join(old), todo=f"ask the source's owner: {run.contract.owner.contact}",
+        )  # fmt: skip
