@@ -123,7 +123,8 @@ def _airflow(*arguments: str) -> Callable[[Context], Launch]:
 def _airflow_health(context: Context) -> dict[str, Any]:
     url = f"http://{LOOPBACK}:{context.ports['api-server']}/api/v2/monitor/health"
     try:
-        with urllib.request.urlopen(url, timeout=3) as answer:
+        # just after its start the server was seen to take three seconds over one answer
+        with urllib.request.urlopen(url, timeout=15) as answer:
             health: dict[str, Any] = json.load(answer)
     except OSError:
         return {}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,13 +108,16 @@ class Stack:
         now = StackState.read(self.home.state_file)
         leaders = [unit.process for unit in now.units.values() if unit.process]
         family = {process for leader in leaders for process in processes.session(leader, self.home)}
-        family |= {child for process in tuple(family) for child in process.children(recursive=True)}
-        return {
-            (connection.laddr.ip, connection.laddr.port)
-            for process in family
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        found = set()
+        for process in tuple(family):
+            with suppress(psutil.NoSuchProcess):  # tasks come and go
+                family.update(process.children(recursive=True))
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                found.update(
+                    c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN
+                )
+        return {(address.ip, address.port) for address in found}
 
     def millrace(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run the command line against this stack, in the project root."""
