@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from include.core.errors import TransientError
+from include.core.errors import ContractError, TransientError
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
 from include.flows.reading import Reading, Tally
@@ -58,6 +58,7 @@ def extract(
     :param only: names of streams; all when empty. :param full_refresh: read everything again.
     :raises SchemaChanged, SourceForbidden, TypeNotExact, LeaseHeld, Unreachable: nothing has landed.
     """
+    _check_accepted(run, interval)
     source = open_source(run.contract, run.connect(run.contract.connection))
     stale = source.stale_upstreams()
     if stale:
@@ -133,6 +134,17 @@ def _read(
         "%s: %s rows in %.1f s, %s bytes landed", stream.name, tally.rows, manifest.seconds, manifest.bytes
     )
     return manifest, tally.rows
+
+
+def _check_accepted(run: SourceRun, interval: Interval) -> None:
+    """What somebody accepted for a time has to be answered, or accepted again, once that time is over."""
+    over = {name: kept for name, kept in run.contract.accepted().items() if kept.until < interval.end.date()}
+    if over:
+        raise ContractError(
+            "what was accepted until a day is no longer accepted", where=run.where,
+            received="; ".join(f"{name}: until {kept.until}, by {kept.by}" for name, kept in over.items()),
+            todo="answer the question in the contract, or agree on a new `until`",
+        )  # fmt: skip
 
 
 def _is_past(interval: Interval, known: dict[str, ledger.Watermark]) -> bool:

@@ -5,7 +5,7 @@
     <source>/_loads/date=<YYYY-MM-DD>/load=<load id>/_manifest.json                    written last
 
 A load id is used by one attempt only, so no object is ever written twice; what an attempt that died left behind is in no
-manifest and is removed by maintenance.
+manifest, and so no reader sees it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def publish(
             "update ledger.load set status = %s, published_at = now() where load_id = %s",
             ("rejected" if rejected else "published", manifest.load_id),
         )
-    staging.drop(session, manifest.load_id)
+    staging.drop(session, manifest.source)
     return merged
 
 

@@ -84,11 +84,13 @@ def _csv(batch: pa.RecordBatch) -> memoryview:
     return sink.getbuffer()
 
 
-def drop(session: psycopg.Connection[Any], load_id: int) -> None:
-    """Remove the staging batches of a load."""
+def drop(session: psycopg.Connection[Any], source: str) -> None:
+    """Remove the staging batches of a source's loads that nobody will publish any more."""
     rows = session.execute(
-        "select tablename from pg_tables where schemaname = %s and (tablename ^@ %s or tablename ^@ %s)",
-        (SCHEMA, f"rows_{load_id}_", f"keys_{load_id}_"),
+        "select t.tablename from pg_tables t join ledger.load l"
+        " on l.load_id = substring(t.tablename from '^(?:rows|keys)_([0-9]+)_')::bigint"
+        " where t.schemaname = %s and l.source = %s and l.status not in ('open', 'landed')",
+        (SCHEMA, source),
     ).fetchall()
     for (table,) in rows:
         session.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))

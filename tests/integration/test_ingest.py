@@ -11,12 +11,14 @@ import pytest
 from include.core.contracts import SourceContract
 from include.core.errors import (
     BreakerTripped,
+    ContractError,
     GateFailed,
     LeaseHeld,
     SchemaChanged,
     SourceForbidden,
     StaleLoad,
     TerminalError,
+    TransientError,
     TypeNotExact,
 )
 from include.core.interval import Interval
@@ -386,3 +388,50 @@ def test_another_server_behind_the_connection_is_not_mixed_in(shop: Pipeline, bo
     with pytest.raises(TerminalError, match="another server"):
         shop.pull(both)
     shop.pull(both, full_refresh=True)
+
+
+def test_what_was_accepted_for_a_time_is_refused_afterwards(shop: Pipeline) -> None:
+    accepted = {"by": "somebody", "why": "unknown yet", "until": "2026-03-01"}
+    late = contract("store", [ORDERS], lateness=accepted)
+    shop.pull(late, Interval(None, datetime(2026, 3, 1, tzinfo=timezone.utc)))
+    with pytest.raises(ContractError, match="lateness: until 2026-03-01, by somebody"):
+        shop.pull(late, Interval(None, datetime(2026, 3, 2, tzinfo=timezone.utc)))
+
+
+def test_a_source_that_may_have_dropped_unread_rows_is_not_read_on(shop: Pipeline) -> None:
+    brief = contract("store", [ORDERS], keeps="1d")
+    shop.pull(brief, Interval(None, datetime(2026, 3, 1, tzinfo=timezone.utc)))
+    with pytest.raises(TerminalError, match="never read"):
+        shop.pull(brief, Interval(None, datetime(2026, 3, 3, tzinfo=timezone.utc)))
+
+
+def test_a_late_upstream_holds_the_pull(shop: Pipeline) -> None:
+    feed = {"name": "feed", "max_age": "1h", "freshness_query": "select now() - interval '2 hours'"}
+    with pytest.raises(TransientError, match="upstream 'feed'"):
+        shop.pull(contract("store", [ORDERS], upstreams=[feed]))
+    shop.pull(contract("store", [ORDERS], upstreams=[feed | {"max_age": "3h"}]))
+
+
+def test_stale_data_and_floods_and_truncated_snapshots_are_noticed(shop: Pipeline) -> None:
+    stale = contract("store", [ORDERS | {"freshness": "1s"}])
+    shop.at_source("update orders set updated_at = now() - interval '1 day'")
+    with pytest.raises(GateFailed, match="too old"):
+        shop.pull(stale)
+    assert shop.same("orders", "raw_store.orders", COLUMNS)  # what it had is published
+    flood = contract("store", [ORDERS | {"max_rows_per_day": 5}])
+    shop.at_source("update orders set updated_at = clock_timestamp() where id <= 6")
+    with pytest.raises(GateFailed):
+        shop.pull(flood)
+    truncated = contract("store", [CUSTOMERS | {"min_rows": 51}])
+    with pytest.raises(GateFailed):
+        shop.pull(truncated)
+
+
+def test_references_are_judged_only_where_both_sides_were_read(shop: Pipeline, both: SourceContract) -> None:
+    shop.pull(both)
+    shop.at_source("insert into customers values (51, 'c51@example.com')")
+    shop.at_source("insert into orders (id, customer, total) values (6000, 51, 1)")
+    shop.pull(both, only=("orders",))  # its customer is not in raw yet, and this run does not read customers
+    shop.pull(both)
+    assert shop.same("orders", "raw_store.orders", COLUMNS)
+    assert shop.same("customers", "raw_store.customers", "id, email")
