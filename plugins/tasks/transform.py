@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from include.flows.transform import Transform
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+MANIFEST = PROJECT / "target" / "manifest.json"
 
 
 def dbt_build(contract: TransformContract) -> DbtTaskGroup:
@@ -26,13 +27,12 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
     The graph comes from the manifest that `millrace up` (or the image's build) wrote, so that parsing the DAG runs no dbt.
     Tests run after all models: what is built is a candidate that nobody sees, so nothing is gained by testing in between.
     """
+    project = ProjectConfig(dbt_project_path=PROJECT, manifest_path=MANIFEST, install_dbt_deps=False)
+    # Cosmos takes it for an object in some store, and would import every store's client, boto3 too, with each parse.
+    project.manifest_path = MANIFEST
     return DbtTaskGroup(
         group_id="build",
-        project_config=ProjectConfig(
-            dbt_project_path=PROJECT,
-            manifest_path=PROJECT / "target" / "manifest.json",
-            install_dbt_deps=False,
-        ),
+        project_config=project,
         profile_config=ProfileConfig(
             profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
         ),
