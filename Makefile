@@ -38,8 +38,8 @@ test: setup ## run all tests: fast, dbt, integration, end to end
 test-fast: setup check-dags ## check the DAGs and run the unit tests, in seconds and without a service
 	@$(BIN)/python -m pytest -m unit $(ARGS)
 
-check-dags: setup ## check the integrity of all DAGs: what CI asks before a deploy
-	@$(BIN)/python -m pytest -m dags $(ARGS)
+check-dags: setup ## check the integrity of all DAGs, as CI does before a deploy (ARGS=--update-snapshot)
+	@$(BIN)/python -m pytest tests/dags $(ARGS)
 
 lint: setup ## check style, types and who imports whom
 	@$(BIN)/ruff check .

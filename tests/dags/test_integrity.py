@@ -1,0 +1,118 @@
+"""What CI asks before a deploy: every DAG loads, can be run by people who did not write it, and is there on purpose."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from include.core.contracts.load import KINDS, contract_files
+from include.stack.home import PROJECT_ROOT
+from tests.dags import policy
+from tests.dags.conftest import Parse, Report
+
+GRAPH = Path(__file__).with_name("graph.json")
+_DAG_KIND = {"sources": "ingest", "transforms": "transform", "syncs": "activate"}
+
+
+def _contract_dags() -> set[str]:
+    return {
+        f"{_DAG_KIND[folder]}__{path.stem}"
+        for kind, (folder, _) in KINDS.items()
+        for path in contract_files(kind)
+    }
+
+
+def test_every_dag_file_loads(report: Report) -> None:
+    """No import error; and with that no cycle and no id used twice: Airflow reports both as one."""
+    assert not report["import_errors"], "\n\n".join(report["import_errors"].values())
+
+
+def test_dag_files_are_in_dags_and_nowhere_else(report: Report) -> None:
+    files = {file["file"] for file in report["files"]}
+    assert files == {f"dags/{path.name}" for path in (PROJECT_ROOT / "dags").glob("*.py")}
+
+
+def test_every_contract_has_its_dag(report: Report) -> None:
+    assert _contract_dags() <= set(report["dags"])
+
+
+def test_every_dag_can_be_run_by_people_who_did_not_write_it(report: Report) -> None:
+    wrong = {dag_id: found for dag_id, dag in report["dags"].items() if (found := policy.faults(dag_id, dag))}
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def test_parsing_does_nothing_but_define_dags(report: Report) -> None:
+    wrong = {file["file"]: found for file in report["files"] if (found := policy.side_effects(file))}
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def test_parsing_needs_no_database(report: Report) -> None:
+    assert not report["databases"], "a database was made below AIRFLOW_HOME"
+
+
+def test_parsing_is_cheap(report: Report) -> None:
+    for file, again in zip(report["files"], report["again"], strict=True):
+        print(f"{file['file']}: {file['cpu']} s, {file['modules']} modules; again {again['cpu']} s")
+    print(f"Airflow and Cosmos: {report['baseline']['cpu']} s, {report['baseline']['modules']} modules")
+    assert not (found := policy.over_budget(report)), "\n".join(found)
+
+
+def test_the_graph_of_all_dags_is_the_one_that_was_agreed(
+    report: Report, request: pytest.FixtureRequest
+) -> None:
+    """A change of schedules, tasks, edges, trigger rules or assets shows in review, as a change of graph.json."""
+    graph = {dag_id: dag["graph"] for dag_id, dag in report["dags"].items()}
+    now = json.dumps(graph, indent=1, sort_keys=True) + "\n"
+    if request.config.getoption("--update-snapshot", default=False):
+        GRAPH.write_text(now, encoding="utf-8")
+    agreed = GRAPH.read_text(encoding="utf-8") if GRAPH.exists() else ""
+    difference = difflib.unified_diff(
+        agreed.splitlines(), now.splitlines(), "agreed", "now", lineterm="", n=6
+    )
+    assert agreed == now, "\n".join(
+        [
+            "The graph of the DAGs has changed:",
+            *difference,
+            "If that is meant: make check-dags ARGS=--update-snapshot, and commit tests/dags/graph.json.",
+        ]
+    )
+
+
+def test_a_contract_with_faults_becomes_a_dag_that_shows_them(
+    report: Report, parse: Parse, tmp_path: Path
+) -> None:
+    """All others load as before, and a second process makes no new DAG versions."""
+    contracts = tmp_path / "contracts"
+    shutil.copytree(PROJECT_ROOT / "include" / "contracts", contracts)
+    for kind, (folder, name) in KINDS.items():
+        text = contract_files(kind, contracts)[0].read_text(encoding="utf-8")
+        broken = text.replace("\ndescription:", "\ndescriptoin:").replace(f"\n{name}: ", f"\n{name}: not_")
+        (contracts / folder / "faulty.yaml").write_text(broken, encoding="utf-8")
+    second = parse(MILLRACE_CONTRACTS=str(contracts))
+    assert not second["import_errors"]
+    faulty = {dag_id: dag for dag_id, dag in second["dags"].items() if dag_id not in report["dags"]}
+    assert set(faulty) == {f"{kind}__faulty" for kind in _DAG_KIND.values()}
+    for dag in faulty.values():
+        assert "broken contract" in dag["tags"]
+        assert "descriptoin" in dag["doc_md"]
+        assert list(dag["tasks"]) == ["read_contract"]
+    before = {dag_id: dag["version"] for dag_id, dag in report["dags"].items()}
+    assert before == {dag_id: second["dags"][dag_id]["version"] for dag_id in before}
+
+
+def test_without_a_dbt_manifest_only_transforms_are_missing(
+    report: Report, parse: Parse, tmp_path: Path
+) -> None:
+    for folder in ("dags", "plugins", "include", "dbt_project"):
+        shutil.copytree(
+            PROJECT_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("target", "__pycache__")
+        )
+    shutil.copy(PROJECT_ROOT / ".airflowignore", tmp_path)
+    without = parse(tmp_path)
+    assert set(without["import_errors"]) == {"dags/transform.py"}
+    assert "manifest.json" in without["import_errors"]["dags/transform.py"]
+    assert set(without["dags"]) == {name for name in report["dags"] if not name.startswith("transform__")}
