@@ -105,7 +105,7 @@ def _compared(read: Read[Any]) -> Iterator[str]:
     from include.core.errors import TerminalError
     from include.sources import open_source
 
-    contract, document = read
+    contract, document = read.contract, read.document
     source = open_source(contract, find(contract.connection))
     for number, stream in enumerate(contract.streams):
         try:

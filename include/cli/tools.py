@@ -84,7 +84,12 @@ def dbt(ctx: typer.Context) -> None:
 
     project = str(PROJECT_ROOT / "dbt_project")
     # defaults, not arguments: one's own --profiles-dir still wins
-    folders = {"DBT_PROJECT_DIR": project, "DBT_PROFILES_DIR": project}
+    folders = {
+        "DBT_PROJECT_DIR": project,
+        "DBT_PROFILES_DIR": project,
+        # what the DAGs read lies in target/ itself
+        "DBT_TARGET_PATH": str(PROJECT_ROOT / "dbt_project" / "target" / "dev"),
+    }
     _become([_script("dbt"), *ctx.args], {**process_environment(), **folders})
 
 

@@ -119,7 +119,7 @@ def kind_of(path: Path) -> type[DagContract]:
 
 def _across(one: Read[Any], folder: Path | None) -> Iterator[Fault]:
     """What it names must be there; whether that loads is the other file's matter."""
-    contract, document = one
+    contract, document = one.contract, one.document
     if isinstance(contract, TransformContract):
         there = _names(SourceContract, folder)
         for number, source in enumerate(contract.sources):
@@ -189,7 +189,8 @@ def _same_target(read: dict[Path, Read[Any]]) -> Iterator[Fault]:
     """Two files that would write the same schema or fill the same field, each undoing the other's work."""
     schemas: dict[str, Document] = {}
     fields: dict[tuple[str, ...], Document] = {}
-    for contract, document in read.values():
+    for one in read.values():
+        contract, document = one.contract, one.document
         if isinstance(contract, SourceContract):
             other = schemas.setdefault(contract.raw_schema, document)
             if other is not document:

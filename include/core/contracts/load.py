@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,7 +26,8 @@ KINDS: dict[type[DagContract], tuple[str, str]] = {
 }
 
 
-class Read(NamedTuple, Generic[C]):
+@dataclass(frozen=True)
+class Read(Generic[C]):
     """A contract together with the file it was read from."""
 
     contract: C
