@@ -74,6 +74,8 @@ create table if not exists ledger.lease (
 grant select on ledger.load, ledger.load_stream, ledger.watermark, ledger.lease
     to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
 
+reset role;
+
 -- One row a publication of marts: the versioned schemas that the published views read.
 create table if not exists ledger.publication (
     publication_id bigint generated always as identity primary key,
@@ -113,5 +115,3 @@ create table if not exists ledger.model_result (
 );
 grant select on ledger.gate_result, ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
 grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;
-
-reset role;

@@ -1,0 +1,178 @@
+"""Marts: a candidate that nobody sees, published all at once, with names, grants and dependent views kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.core.contracts import TransformContract
+from include.core.errors import GateFailed, TerminalError
+from include.flows.transform import Transform, publications, rollback
+from tests.support.pipeline import Pipeline
+
+SHOP = TransformContract.model_validate(
+    {
+        "transform": "shop",
+        "description": "test",
+        "owner": {"team": "testers", "contact": "testers@example.com"},
+        "deadline": {"after_queueing": "1h"},
+        "sources": ["shop"],
+        "select": ["path:models"],
+    }
+)
+
+
+@pytest.fixture
+def as_role(pipeline: Pipeline) -> Callable[..., list[tuple[Any, ...]]]:
+    """Runs a statement as one of the warehouse's roles."""
+
+    def run(role: str, statement: str) -> list[tuple[Any, ...]]:
+        uri = pipeline.connect(f"warehouse_{role}").postgres_uri()
+        with psycopg.connect(uri, autocommit=True) as session:
+            cursor = session.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+@pytest.fixture
+def build(pipeline: Pipeline, as_role: Callable[..., Any]) -> Callable[..., Transform]:
+    """`build(run_id, statements)` begins a run and fills its candidate, as dbt would."""
+
+    def run(run_id: str, *statements: str) -> Transform:
+        transform = Transform(SHOP, pipeline.connect, run_id)
+        transform.begin()
+        for statement in statements:
+            as_role("transformer", statement)
+        return transform
+
+    return run
+
+
+ONE = "create table marts_candidate.one as select 1 as id, 'a' as name"
+TWO = "create table marts_candidate.two as select 1 as id"
+SYNC = "create table activation_candidate.contacts as select 1 as id"
+
+
+def test_a_candidate_is_seen_by_nobody_until_it_is_published(build: Any, as_role: Any) -> None:
+    transform = build("first", ONE, TWO, SYNC)
+    for role in ("analyst", "developer", "activator", "loader"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            as_role(role, "select * from marts_candidate.one")
+    version, relations = transform.publish()
+    assert relations == {"marts": {"one": 1, "two": 1}, "activation": {"contacts": 1}}
+    assert as_role("analyst", "select * from marts.one") == [(1, "a")]
+    assert as_role("activator", "select * from activation.contacts") == [(1,)]
+    assert transform.publish()[0] == version  # a second try changes nothing
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        as_role("analyst", "select * from activation.contacts")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        as_role("analyst", f"select * from marts_v{version}.one")
+
+
+def test_views_of_consumers_survive_a_publication_and_see_the_new_version(
+    build: Any, as_role: Any, pipeline: Pipeline
+) -> None:
+    build("first", ONE).publish()
+    pipeline.at_warehouse("create view public.report as select name from marts.one")
+    build("second", "create table marts_candidate.one as select 1 as id, 'b' as name, 2 as more").publish()
+    assert pipeline.at_warehouse("table public.report") == [("b",)]
+    assert as_role("analyst", "select * from marts.one") == [(1, "b", 2)]
+
+
+def test_a_column_that_a_consumer_depends_on_is_not_taken_away(build: Any, pipeline: Pipeline) -> None:
+    build("first", ONE, TWO).publish()
+    pipeline.at_warehouse("create view public.report as select name from marts.one")
+    narrower = build(
+        "second", "create table marts_candidate.one as select 1 as id", TWO.replace("1 as", "2 as")
+    )
+    with pytest.raises(TerminalError, match="views of consumers depend on it") as caught:
+        narrower.publish()
+    assert "report" in str(caught.value)
+    # Nothing of the publication happened, not for the other table either.
+    assert pipeline.at_warehouse("select * from marts.two") == [(1,)]
+    pipeline.at_warehouse("drop view public.report")
+    narrower.publish()
+    assert pipeline.at_warehouse("select * from marts.one, marts.two") == [(1, 2)]
+
+
+def test_a_table_that_is_built_no_longer_disappears(build: Any, pipeline: Pipeline) -> None:
+    build("first", ONE, TWO).publish()
+    build("second", ONE).publish()
+    assert pipeline.at_warehouse("select to_regclass('marts.two')") == [(None,)]
+
+
+def test_one_goes_back_at_once(build: Any, pipeline: Pipeline) -> None:
+    first, _ = build("first", ONE).publish()
+    build("second", ONE.replace("'a'", "'b'"), TWO).publish()
+    assert rollback("shop", pipeline.connect) == first
+    assert pipeline.at_warehouse("select name, to_regclass('marts.two') from marts.one") == [("a", None)]
+    assert [version for version, *_ in publications("shop", pipeline.connect)] == [first]
+    with pytest.raises(TerminalError, match="no version before"):
+        rollback("shop", pipeline.connect)
+    build("third", ONE.replace("'a'", "'c'")).publish()
+    assert pipeline.at_warehouse("select name from marts.one") == [("c",)]
+
+
+def test_only_the_serving_version_and_the_one_before_take_space(build: Any, pipeline: Pipeline) -> None:
+    versions = [build(f"run {number}", ONE).publish()[0] for number in range(4)]
+    kept = pipeline.at_warehouse("select nspname from pg_namespace where nspname ~ '^marts_v' order by 1")
+    assert kept == [(f"marts_v{version}",) for version in versions[-2:]]
+
+
+def test_what_a_failed_build_left_is_not_published_by_the_next_run(build: Any, as_role: Any) -> None:
+    build("failed", ONE, TWO)
+    _, relations = build("next", ONE).publish()
+    assert relations["marts"] == {"one": 1}
+    with pytest.raises(TerminalError, match="nothing to publish"):
+        build("empty").publish()
+
+
+def test_the_gate_names_the_rule_and_the_rows(
+    build: Any, pipeline: Pipeline, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "marts").mkdir()
+    (tmp_path / "marts" / "one.py").write_text(
+        "import great_expectations.expectations as gxe\n"
+        "def expectations():\n"
+        "    return [gxe.ExpectColumnValuesToBeBetween(column='id', min_value=5, description='ids start at five')]\n"
+    )
+    monkeypatch.setenv("MILLRACE_SUITES", str(tmp_path))
+    transform = build("first", ONE)
+    with pytest.raises(GateFailed, match="ids start at five: 1 of 1 rows"):
+        transform.audit("marts", "one")
+    found = pipeline.at_warehouse("select relation, passed, expectations from ledger.gate_result")
+    assert found == [("marts.one", False, 1)]
+
+
+def test_each_role_can_do_its_own_work_and_no_other(build: Any, as_role: Any, pipeline: Pipeline) -> None:
+    build("first", ONE).publish()
+    pipeline.at_warehouse("create schema raw_x authorization millrace_loader")
+    as_role("loader", "create table raw_x.t as select 1 as id")
+    assert as_role("transformer", "select * from raw_x.t") == [(1,)]
+    refused = [
+        ("transformer", "insert into raw_x.t values (2)"),
+        ("transformer", "update ledger.watermark set watermark = null"),
+        ("transformer", "select * from ledger.sync_record"),
+        ("loader", "drop view marts.one"),
+        ("loader", "insert into ledger.publication (transform, run_id, relations) values ('x', 'x', '{}')"),
+        ("activator", "select * from raw_x.t"),
+        ("activator", "select * from marts.one"),
+        ("activator", "delete from ledger.load"),
+        ("analyst", "select * from raw_x.t"),
+        ("analyst", "create schema mine"),
+        ("developer", "drop view marts.one"),
+        ("developer", "insert into raw_x.t values (2)"),
+        ("developer", "select * from staging_batches.t"),
+    ]
+    allowed = []
+    for role, statement in refused:
+        try:
+            as_role(role, statement)
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        allowed.append((role, statement))
+    assert allowed == []
