@@ -157,7 +157,7 @@ def _stream(
     pinned = {*key, *(name for one in table.references for name in one.columns)}
     for column in table.columns:
         yield from _column(table, column, pinned)
-    yield from _references(table, names, keys, choices)
+    yield from _references(table, names, keys)
     yield ""
 
 
@@ -189,7 +189,6 @@ def _references(
     table: FoundTable,
     names: dict[str, str],
     keys: dict[str, tuple[str, ...]],
-    choices: dict[str, Choice],
 ) -> Iterator[str]:
     unread = {column.name for column in table.columns if column.refused}
     seen, lines = set(), []
@@ -202,13 +201,7 @@ def _references(
         if (columns, reference.table) in seen:
             continue
         seen.add((columns, reference.table))
-        # An incremental stream leaves rows stamped past the pull's end, to which others may already point.
-        late = choices[reference.table].mode == "incremental"
-        severity = ", severity: warning" if late else ""
-        lines.append(
-            f"      - {{columns: {_listed(columns)}, stream: {scalar(names[reference.table])}{severity}}}"
-            + (" # the row it points to may come with the next pull" if late else "")
-        )
+        lines.append(f"      - {{columns: {_listed(columns)}, stream: {scalar(names[reference.table])}}}")
     if lines:
         yield "    references:"
         yield from lines

@@ -100,7 +100,7 @@ def test_columns_carry_what_the_catalog_knows(nasty: tuple[str, str], tmp_path: 
     assert contract.stream("events").columns["client_ip"].pii == "network address"
     lines = contract.stream("lines").references
     assert [(one.columns, one.stream, one.severity) for one in lines] == [
-        (("customer_id", "number"), _digested(contract), "warning")
+        (("customer_id", "number"), _digested(contract), "critical")
     ]
     assert "updated_at would be a cursor, but it may be null" in text
     assert "incremental, cursor: received_at, deletes: none" in text
