@@ -37,15 +37,27 @@ app = typer.Typer(
 
     [bold]First steps[/bold]
 
-      millrace up                     start Postgres, S3 and Airflow here
+      millrace demo                   start everything and run the whole lifecycle on the demo shop
 
       millrace status                 what runs, and how to log in to the UI
+
+      millrace ledger                 what was read, landed, staged and published
 
       millrace psql warehouse         look at the data
 
       millrace dbt build              build the models in your own schema
 
       millrace down                   stop everything
+
+    [bold]Your own database[/bold] (put AIRFLOW_CONN_MY_DB=postgresql://user:password@host/database into .env)
+
+      millrace discover --conn-id my_db --name my_db --write
+
+      millrace contract check my_db
+
+      millrace up
+
+      millrace run ingest__my_db --wait
 
     Every command explains itself: [bold]millrace COMMAND --help[/bold].
     """,
