@@ -7,13 +7,14 @@ from include.core.contracts.common import DagContract
 
 _STEPS = {
     SourceContract: """
-`wait_for_commit_horizon` → `extract` → `stage[stream]` → `audit[stream]` → `publish` → `balance` → `close`
+`wait_for_commit_horizon` → `extract` → `stage[stream]` → `audit[stream]` → `publish` → `balance` → `complete` → `close`
 
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite. Nobody sees it yet.
 4. **publish**: rows, watermarks and ledger in one transaction.
-5. **balance**: extracted = landed = staged = published. **close** frees the source for the next run, however this one went.
+5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well. **close** frees the source
+   for the next run, however this one went.
 
 **Run again** what you like: a step that is done changes nothing. **Backfill** reads the past interval again from the
 source, merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot have no past

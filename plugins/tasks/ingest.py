@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
 from include.core.contracts import SourceContract
 from plugins.tasks import context
@@ -120,13 +119,13 @@ def balance(source: str, load_id: int) -> None:
               " unchanged {unchanged}, deleted {deleted}".format(**row))  # fmt: skip
 
 
-@task(trigger_rule="all_done", on_failure_callback=None)
+@task(trigger_rule="all_done")
 @translated
 def close(source: str) -> None:
-    """The source is free for the next run. Fails the run, without an alert of its own, when streams were held back."""
+    """The source is free for the next run, however this one went."""
     from include.flows import publish as flow
 
     load_id = get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
     held = flow.close(_run(source), load_id)
     if held:
-        raise AirflowFailException(f"held back by their audit: {', '.join(held)}")
+        print(f"held back by their audit: {', '.join(held)}")

@@ -37,6 +37,7 @@ def _task(task: Any) -> dict[str, Any]:
         "alerts": [type(callback).__name__ for callback in task.on_failure_callback or ()],
         "doc": bool(task.doc_md),
         "teardown": task.is_teardown,
+        "decides": task.is_teardown and task.on_failure_fail_dagrun,
         "mapped": task.is_mapped,
     }
 

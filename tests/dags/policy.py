@@ -7,7 +7,16 @@ from typing import Any
 
 #: The way of the data: the steps of each kind of DAG, in the order in which data passes them.
 WAY = {
-    "ingest": ("wait_for_commit_horizon", "extract", "stage", "audit", "publish", "balance", "close"),
+    "ingest": (
+        "wait_for_commit_horizon",
+        "extract",
+        "stage",
+        "audit",
+        "publish",
+        "balance",
+        "complete",
+        "close",
+    ),
     "transform": ("begin", "build", "gate", "publish"),
     "activate": ("plan", "deliver", "settle"),
 }
@@ -55,6 +64,10 @@ def _task_faults(task_id: str, task: dict[str, Any]) -> list[str]:
         wrong.append("it is not tried again")
     if not task["timeout"]:
         wrong.append("it may run for ever (execution_timeout)")
+    if task["decides"]:
+        wrong.append(
+            "a teardown that decides over the run hides what failed before it (on_failure_fail_dagrun)"
+        )
     # a teardown fails because of what went before, and that has told already
     if not task["alerts"] and not task["teardown"]:
         wrong.append("nobody is told when it fails (on_failure_callback)")
