@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -146,6 +147,15 @@ def test_every_dag_named_is_made_by_a_contract(doc: Path) -> None:
         if not _PLACEHOLDER.search(match)
     }
     assert named <= dags
+
+
+def test_the_tasks_of_an_ingest_are_all_described() -> None:
+    graph = json.loads((PROJECT_ROOT / "tests" / "dags" / "graph.json").read_text(encoding="utf-8"))
+    chapter = (PROJECT_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+)(?:\[stream\])?` \|", chapter.partition("### Ingest\n")[2].partition("\n### ")[0], re.M
+    )
+    assert set(rows) == set(graph["ingest__shop"]["tasks"])
 
 
 def _tables() -> dict[str, set[str]]:
