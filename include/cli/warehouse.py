@@ -25,11 +25,12 @@ def init() -> None:
     """
     from include.cli.connections import find
     from include.flows.setup import set_up_warehouse
+    from include.stack.home import Home
+    from include.stack.secrets import read_env_file
     from include.warehouse.bootstrap import ROLES
 
-    passwords = {
-        role: os.environ.get(f"{role.replace('millrace', 'warehouse').upper()}_PASSWORD", "")
-        for role in ROLES
-    }
+    settings = {**read_env_file(Home.locate().root / ".env"), **os.environ}
+    names = {role: f"{role.replace('millrace', 'warehouse').upper()}_PASSWORD" for role in ROLES}
+    passwords = {role: settings.get(name, "") for role, name in names.items()}
     set_up_warehouse(find("warehouse_admin").postgres_uri(), passwords)
     typer.echo(f"ready: {', '.join(ROLES)}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
+from include.core.errors import TerminalError
 from include.quality import gate, suites
 from include.warehouse import ledger, marts
 from include.warehouse.connect import connected
@@ -17,14 +20,15 @@ log = logging.getLogger("millrace.transform")
 
 
 class Transform:
-    """One run of one transform. `connect` finds a connection by its id."""
+    """One run of one transform. `connect` finds a connection by its id, `manifest` is what dbt wrote of its project."""
 
     def __init__(
-        self, contract: TransformContract, connect: Callable[[str], Connection], run_id: str
+        self, contract: TransformContract, connect: Callable[[str], Connection], run_id: str, manifest: Path
     ) -> None:
         self.contract = contract
         self.run_id = run_id
         self._connect = connect
+        self._manifest = manifest
 
     def begin(self) -> None:
         """Start with an empty candidate."""
@@ -36,8 +40,14 @@ class Transform:
 
         :raises GateFailed: with the failing expectations and examples of rows.
         """
+        key, personal = self._key_and_personal_columns(table)
         verdict = gate.audit(
-            self._transformer(), marts.candidate(schema), table, suites.written(schema, table)
+            self._transformer(),
+            marts.candidate(schema),
+            table,
+            suites.written(schema, table),
+            key=key,
+            personal=personal,
         )
         with connected(self._transformer()) as session:
             ledger.record_gate(
@@ -56,6 +66,22 @@ class Transform:
             version, relations = marts.publish_candidate(session, self.contract.transform, self.run_id)
         log.info("publication %s: %s", version, relations)
         return version, relations
+
+    def _key_and_personal_columns(self, table: str) -> tuple[tuple[str, ...], frozenset[str]]:
+        """A model's primary key, and the columns that its documentation marks as personal data (`meta.pii`)."""
+        nodes = json.loads(self._manifest.read_text(encoding="utf-8"))["nodes"].values()
+        model = next((n for n in nodes if n["resource_type"] == "model" and n["name"] == table), None)
+        if model is None:
+            raise TerminalError(
+                "a suite is written for a table that dbt does not build",
+                where=f"transform {self.contract.transform!r}",
+                received=table,
+                allowed="the name of a model",
+                todo="rename or remove the suite in include/suites, or run dbt parse after adding the model",
+            )
+        keys = [c["columns"] for c in model["constraints"] if c["type"] == "primary_key"]
+        personal = {name for name, column in model["columns"].items() if column["config"]["meta"].get("pii")}
+        return tuple(keys[0]) if keys else (), frozenset(personal)
 
     def _transformer(self) -> Connection:
         return self._connect("warehouse_transformer")

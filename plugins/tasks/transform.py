@@ -69,7 +69,8 @@ def record_results(project: str, transform: str, context: Any) -> None:
 def _transform(name: str) -> Transform:
     from include.flows.transform import Transform
 
-    return Transform(context.contract(TransformContract, name), context.connect, context.run_id())
+    contract = context.contract(TransformContract, name)
+    return Transform(contract, context.connect, context.run_id(), PROJECT / "target" / "manifest.json")
 
 
 def gated_tables() -> list[dict[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -39,11 +41,16 @@ def as_role(pipeline: Pipeline) -> Callable[..., list[tuple[Any, ...]]]:
 
 
 @pytest.fixture
-def build(pipeline: Pipeline, as_role: Callable[..., Any]) -> Callable[..., Transform]:
+def build(pipeline: Pipeline, as_role: Callable[..., Any], tmp_path: Path) -> Callable[..., Transform]:
     """`build(run_id, statements)` begins a run and fills its candidate, as dbt would."""
+    columns = {"id": {"config": {"meta": {}}}, "name": {"config": {"meta": {"pii": "direct"}}}}
+    model = {"resource_type": "model", "name": "one", "columns": columns}
+    model["constraints"] = [{"type": "primary_key", "columns": ["id"]}]
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"nodes": {"model.shop.one": model}}))
 
     def run(run_id: str, *statements: str) -> Transform:
-        transform = Transform(SHOP, pipeline.connect, run_id)
+        transform = Transform(SHOP, pipeline.connect, run_id, manifest)
         transform.begin()
         for statement in statements:
             as_role("transformer", statement)
@@ -132,20 +139,27 @@ def test_what_a_failed_build_left_is_not_published_by_the_next_run(build: Any, a
 
 
 def test_the_gate_names_the_rule_and_the_rows(
-    build: Any, pipeline: Pipeline, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    build: Any, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "marts").mkdir()
     (tmp_path / "marts" / "one.py").write_text(
         "import great_expectations.expectations as gxe\n"
         "def expectations():\n"
-        "    return [gxe.ExpectColumnValuesToBeBetween(column='id', min_value=5, description='ids start at five')]\n"
+        "    return [gxe.ExpectColumnValuesToBeBetween(column='id', min_value=5, description='ids start at five'),\n"
+        "            gxe.ExpectColumnValueLengthsToEqual(column='name', value=9, description='names are long')]\n"
     )
     monkeypatch.setenv("MILLRACE_SUITES", str(tmp_path))
     transform = build("first", ONE)
-    with pytest.raises(GateFailed, match="ids start at five: 1 of 1 rows"):
+    with pytest.raises(GateFailed, match="ids start at five: 1 of 1 rows") as caught:
         transform.audit("marts", "one")
-    found = pipeline.at_warehouse("select relation, passed, expectations from ledger.gate_result")
-    assert found == [("marts.one", False, 1)]
+    assert "{'id': 1}" in str(caught.value)
+    # A column that its documentation marks as personal is never shown.
+    assert "{'id': 1, 'name': '(personal data)'}" in str(caught.value)
+    found = pipeline.at_warehouse(
+        "select relation, passed, expectations, failures::text from ledger.gate_result"
+    )
+    assert found[0][:3] == ("marts.one", False, 2)
+    assert '"a"' not in found[0][3]
 
 
 def test_each_role_can_do_its_own_work_and_no_other(build: Any, as_role: Any, pipeline: Pipeline) -> None:
