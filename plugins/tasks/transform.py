@@ -11,6 +11,7 @@ from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, 
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from include.core.contracts import TransformContract
+from include.core.errors import TerminalError
 from plugins.tasks import context
 from plugins.tasks.errors import translated
 
@@ -27,6 +28,13 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
     The graph comes from the manifest that `millrace up` (or the image's build) wrote, so that parsing the DAG runs no dbt.
     Tests run after all models: what is built is a candidate that nobody sees, so nothing is gained by testing in between.
     """
+    if not MANIFEST.is_file():
+        raise TerminalError(
+            "dbt's manifest is not there, so the models are not known",
+            where=str(MANIFEST),
+            todo="start the stack with `millrace up`, which writes it; without the stack:"
+            " dbt parse --target prod, in dbt_project",
+        )
     project = ProjectConfig(dbt_project_path=PROJECT, manifest_path=MANIFEST, install_dbt_deps=False)
     # Cosmos takes it for an object in some store, and would import every store's client, boto3 too, with each parse.
     project.manifest_path = MANIFEST
@@ -70,7 +78,7 @@ def _transform(name: str) -> Transform:
     from include.flows.transform import Transform
 
     contract = context.contract(TransformContract, name)
-    return Transform(contract, context.connect, context.run_id(), PROJECT / "target" / "manifest.json")
+    return Transform(contract, context.connect, context.run_id(), MANIFEST)
 
 
 def gated_tables() -> list[dict[str, str]]:
