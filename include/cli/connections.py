@@ -25,7 +25,7 @@ def _stack() -> dict[str, str]:
     from include.stack.secrets import read_env_file
 
     home = Home.locate()
-    return environment(home) if home.secrets_file.exists() else read_env_file(home.root / ".env")
+    return environment(home) if home.secrets_file.exists() else read_env_file(home.env_file)
 
 
 def find(conn_id: str) -> Connection:

@@ -29,7 +29,7 @@ def init() -> None:
     from include.stack.secrets import read_env_file
     from include.warehouse.bootstrap import ROLES
 
-    settings = {**read_env_file(Home.locate().root / ".env"), **os.environ}
+    settings = {**read_env_file(Home.locate().env_file), **os.environ}
     names = {role: f"{role.replace('millrace', 'warehouse').upper()}_PASSWORD" for role in ROLES}
     passwords = {role: settings.get(name, "") for role, name in names.items()}
     set_up_warehouse(find("warehouse_admin").postgres_uri(), passwords)

@@ -46,7 +46,7 @@ def environment(home: Home | None = None) -> dict[str, str]:
         **_airflow(home, numbers, keys),
         **_connections(home, numbers, keys),
         **_dbt(numbers, keys),
-        **secrets.read_env_file(home.root / ".env"),
+        **secrets.read_env_file(home.env_file),
     }
 
 

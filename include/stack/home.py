@@ -26,6 +26,11 @@ class Home:
         return cls(Path(chosen).expanduser().resolve() if chosen else PROJECT_ROOT / ".millrace")
 
     @property
+    def env_file(self) -> Path:
+        """The user's own settings: `.env` in the project root, or the file that MILLRACE_ENV_FILE names."""
+        return Path(os.environ.get("MILLRACE_ENV_FILE") or self.root / ".env")
+
+    @property
     def secrets_file(self) -> Path:
         return self.path / "secrets.env"
 

@@ -2,7 +2,7 @@
 
 It lives as long as it holds the lock `run/supervisor.lock`. `python -m include.stack.supervisor` runs it in
 the foreground, `include.stack.control` in the background. SIGTERM: stop everything. SIGHUP: try failed units
-again and repeat the steps.
+again, repeat the steps, and start Airflow anew when the user's settings have changed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from types import FrameType
 
 from include.core.errors import MillraceError
 from include.stack import ports, processes, secrets, units
+from include.stack.environment import environment
 from include.stack.home import Home
 from include.stack.processes import Identity
 from include.stack.state import (
@@ -36,7 +37,7 @@ from include.stack.state import (
     StackState,
     UnitState,
 )
-from include.stack.units import PROFILES, Context, Unit
+from include.stack.units import AIRFLOW, PROFILES, Context, Unit
 
 # a service that was healthy may die this often within the window; one that never was, once
 _RESTARTS, _WINDOW = 5, 300.0
@@ -62,6 +63,8 @@ class Supervisor:
         self.retry_at: dict[str, float] = {}
         self.stopping, self.again = False, False
         self.context: Context | None = None
+        self.settings: dict[str, str] = {}
+        self.moved: list[str] = []
 
     def run(self) -> None:
         """Start everything, watch over it, and stop it at the end, also when this fails halfway."""
@@ -71,8 +74,10 @@ class Supervisor:
             keys = secrets.load_or_create(self.home.secrets_file)
             served = tuple(name for name in self.units if name in ports.PREFERRED)
             claims = ports.choose(self.home.ports_file, served)
-            self.state.notices = list(claims.moved.values())
+            self.moved = list(claims.moved.values())
+            self.state.notices = list(self.moved)
             self.context = Context(self.home, claims.numbers, keys)
+            self.settings = environment(self.home)
             for name in served:
                 self.state.units[name].port = claims.numbers[name]
             self._publish()
@@ -123,14 +128,32 @@ class Supervisor:
 
     def _start_over(self) -> None:
         self.again = False
+        self.state.notices = list(self.moved)
         for name, unit in self.units.items():
             state = self.state.units[name]
             if state.state == FAILED or (unit.healthy is None and state.state == DONE):
                 self.deaths[name].clear()
                 state.restarts = 0
                 self._enter(name, WAITING)
+        self._take_new_settings()
         self.state.serial += 1
         self._publish()
+
+    def _take_new_settings(self) -> None:
+        """A connection that was added to `.env` reaches Airflow when its processes start anew."""
+        known, self.settings = self.settings, environment(self.home)
+        running = {
+            name: process
+            for name in AIRFLOW
+            if name in self.units and (process := self.state.units[name].process) is not None
+        }
+        if known == self.settings or not running:
+            return
+        self.state.notices.append(f"the settings in {self.home.env_file} have changed: Airflow starts anew")
+        units.stop(running, self.home)
+        for name in running:
+            self.children[name].poll()
+            self._enter(name, WAITING)
 
     def _start(self, unit: Unit) -> None:
         assert self.context is not None

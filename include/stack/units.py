@@ -223,6 +223,8 @@ ALL: tuple[Unit, ...] = (
         grace=1,
     ),
 )
+# what the user's settings reach
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 # what others build on: it stops last
 BASE = ("postgres", "s3", "contacts-api")
 PROFILES = {
