@@ -9,12 +9,15 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 
 from include.core.errors import TerminalError, Unreachable
+
+if TYPE_CHECKING:
+    from include.stack.home import Home
 
 _POLL_SECONDS = 0.5
 _DONE = ("success", "failed")
@@ -27,19 +30,19 @@ class AirflowApi:
     :raises Unreachable: nobody answers. :raises TerminalError: the login or the request is refused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
         from include.stack import secrets
         from include.stack.environment import ui_url
         from include.stack.home import Home
 
-        home = Home.locate()
+        home = home or Home.locate()
         self.url = os.environ.get("MILLRACE_URL") or ui_url(home)
         password = os.environ.get("MILLRACE_PASSWORD")
         if not password:
             password = secrets.load_or_create(home.secrets_file)["AIRFLOW_ADMIN_PASSWORD"]
         self._client = httpx.Client(base_url=self.url, timeout=30)
         login = {"username": os.environ.get("MILLRACE_USER", "admin"), "password": password}
-        token = self._call("POST", "/auth/token", json=login)["access_token"]
+        token = self.call("POST", "/auth/token", json=login)["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def dag(self, dag_id: str) -> dict[str, Any]:
@@ -49,6 +52,20 @@ class AirflowApi:
     def dag_ids(self) -> set[str]:
         """The DAGs that Airflow knows (up to 1 000)."""
         return {dag["dag_id"] for dag in self._dags("", params={"limit": 1000})["dags"]}
+
+    def wait_for_dags(self, wanted: set[str], patience: float = 60) -> None:
+        """Return once Airflow knows these DAGs: after a start, or a new contract, it has files to read first.
+
+        :raises TerminalError: it does not within `patience` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while missing := wanted - self.dag_ids():
+            if time.monotonic() > deadline:
+                raise TerminalError(
+                    "DAGs did not appear", where=self.url, received=f"without {', '.join(sorted(missing))}",
+                    todo="see why: millrace airflow dags list-import-errors, millrace logs dag-processor",
+                )  # fmt: skip
+            time.sleep(_POLL_SECONDS)
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run by hand. Returns its id."""
@@ -114,9 +131,10 @@ class AirflowApi:
             time.sleep(_POLL_SECONDS)
 
     def _dags(self, path: str, method: str = "GET", **arguments: Any) -> Any:
-        return self._call(method, f"/api/v2/dags{path}", **arguments)
+        return self.call(method, f"/api/v2/dags{path}", **arguments)
 
-    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """Any other request; the arguments are httpx's. Returns the answer's JSON."""
         try:
             answer = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:

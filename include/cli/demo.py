@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _PANEL = "Demo"
 _INGEST, _TRANSFORM = "ingest__shop", "transform__shop"
-#: How long a DAG may take to appear, or a run to be started by what it waits for.
+#: How long a run may take to be started by what it waits for.
 _PATIENCE = 60
 
 
@@ -45,12 +45,12 @@ def demo(
     _headline("the stack")
     control.up(home, typer.echo)
     api = AirflowApi()
-    _wait_for_dags(api)
+    syncs = [f"activate__{sync.sync}" for sync in load_all(SyncContract) if sync.transform == "shop"]
+    api.wait_for_dags({_INGEST, _TRANSFORM, *syncs})
     first = last_good("ingest", "shop", find) is None
     if not first:
         _headline("traffic in the shop")
         _make_traffic(transactions)
-    syncs = [f"activate__{sync.sync}" for sync in load_all(SyncContract) if sync.transform == "shop"]
     ingest_run = _first_run(api) if first else api.trigger(_INGEST, {})
     _follow(api, _INGEST, ingest_run)
     transform_run = _follow_caused(api, _TRANSFORM, ingest_run)
@@ -95,22 +95,6 @@ def _make_traffic(transactions: int, workers: int = 4) -> None:
         typer.echo(
             f"  {what:<9} " + (", ".join(f"{table} {count}" for table, count in rows.items()) or "nothing")
         )
-
-
-def _wait_for_dags(api: AirflowApi) -> None:
-    """Right after a first start the dag-processor may not have read every file yet."""
-    from include.core.contracts import SyncContract, load_all
-    from include.core.errors import TerminalError
-
-    wanted = {_INGEST, _TRANSFORM, *(f"activate__{sync.sync}" for sync in load_all(SyncContract))}
-    deadline = time.monotonic() + _PATIENCE
-    while missing := wanted - api.dag_ids():
-        if time.monotonic() > deadline:
-            raise TerminalError(
-                "DAGs did not appear", where=api.url, received=f"without {', '.join(sorted(missing))}",
-                todo="see why: millrace airflow dags list-import-errors, millrace logs dag-processor",
-            )  # fmt: skip
-        time.sleep(0.5)
 
 
 def _first_run(api: AirflowApi) -> str:

@@ -43,6 +43,8 @@ def run(
     from include.cli.airflow_api import AirflowApi
 
     api = AirflowApi()
+    if _has_contract(dag_id):
+        api.wait_for_dags({dag_id})
     if api.dag(dag_id)["is_paused"]:
         typer.secho(
             f"{dag_id} is paused: the run waits until it is unpaused in the UI", fg=typer.colors.YELLOW
@@ -51,6 +53,15 @@ def run(
     typer.echo(f"{dag_id} {run_id}\n{api.url}/dags/{dag_id}/runs/{run_id}")
     if wait and not follow(api, dag_id, run_id):
         raise typer.Exit(1)
+
+
+def _has_contract(dag_id: str) -> bool:
+    """Whether a contract makes this DAG, so that it will appear if it is not there yet."""
+    from include.core.contracts import contracts_folder
+
+    kind, _, name = dag_id.partition("__")
+    folders = {"ingest": "sources", "transform": "transforms", "activate": "syncs"}
+    return kind in folders and (contracts_folder() / folders[kind] / f"{name}.yaml").is_file()
 
 
 def follow(api: Any, dag_id: str, run_id: str) -> bool:

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 from psycopg import sql
 
 from include.stack import control, databases, ports, postgres, processes, s3, secrets
@@ -60,9 +61,10 @@ class S3Store:
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack, or a part of one."""
+    """A running stack, or a part of one. `variables` are what its processes got besides."""
 
     home: Home
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -84,7 +86,7 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """Variables for a child process that works with this stack."""
-        return process_environment(self.home)
+        return {**process_environment(self.home), **self.variables}
 
     @property
     def postgres(self) -> PostgresServer:
@@ -133,11 +135,17 @@ class Stack:
 
 
 @contextmanager
-def started(home: Home, profile: str = "all") -> Iterator[Stack]:
-    """A stack in a state directory of its own; stopped at the end, also when this process is killed."""
+def started(home: Home, profile: str = "all", variables: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A stack in a state directory of its own; stopped at the end, also when this process is killed.
+
+    :param variables: what all its processes get besides, as they would from a shell that exports them.
+    """
     try:
-        control.up(home, profile=profile, watch=os.getpid())
-        yield Stack(home)
+        with pytest.MonkeyPatch.context() as shell:
+            for name, value in (variables or {}).items():
+                shell.setenv(name, value)
+            control.up(home, profile=profile, watch=os.getpid())
+        yield Stack(home, variables or {})
     finally:
         control.down(home, lambda _line: None)
         postgres.remove(home)
