@@ -20,13 +20,12 @@ def ingest_dag(contract: SourceContract) -> DAG:
     ) as dag:
         horizon = ingest.wait_for_commit_horizon.override(timeout=contract.impact.horizon_timeout)(source)
         streams = ingest.extract(source)
-        load = streams["load_id"]
-        staged = ingest.stage.partial(source=source, load_id=load).expand(stream=streams)
-        audited = ingest.audit.partial(source=source, load_id=load).expand(stream=streams)
+        staged = ingest.stage.partial(source=source).expand(stream=streams)
+        audited = ingest.audit.partial(source=source).expand(stream=staged)
         # A batch that is rejected holds back the whole source, or, where the contract says so, its own stream only.
         rule = "none_failed" if contract.on_failed_audit == "stop_source" else "all_done_min_one_success"
-        published = ingest.publish.override(outlets=[asset], trigger_rule=rule)(source, load, asset)
-        balanced = ingest.balance(source, load)
+        published = ingest.publish.override(outlets=[asset], trigger_rule=rule)(source, asset)
+        balanced = ingest.balance(source)
         # A teardown runs in any case, and therefore must not be what a run is judged by.
         complete = EmptyOperator(
             task_id="complete",

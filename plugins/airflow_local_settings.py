@@ -7,21 +7,29 @@ fork, no task has to import again: the first seconds of each task that uses dbt,
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 _FORKS_TASKS = (["scheduler"], ["celery", "worker"])
 _HEAVY = (
     "adbc_driver_postgresql.dbapi",
+    "airflow.providers.standard.decorators.sensor",
     "boto3",
+    "cosmos.airflow.task_group",
     "cosmos.operators.local",
     "dbt.adapters.postgres",
     "dbt.cli.main",
+    "dbt.task.build",
     "great_expectations",
     "great_expectations.expectations",
+    "openlineage.common.provider.dbt.local",
     "psycopg",
     "pyarrow.parquet",
 )
 
 if any(sys.argv[1 : 1 + len(command)] == command for command in _FORKS_TASKS):
-    for _name in _HEAVY:
-        import_module(_name)
+    # The standard provider imports a name from where Airflow has it no longer; else each task's log would say so.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _name in _HEAVY:
+            import_module(_name)

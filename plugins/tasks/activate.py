@@ -12,7 +12,7 @@ from plugins.tasks.errors import translated
 TRIGGER_FORM = {
     "dry_run": Param(
         False,
-        type="boolean",
+        type=["boolean", "null"],
         title="Dry run",
         description_md="Show the plan, with sample changes, in the log of `plan`, and send nothing.",
     )
@@ -27,7 +27,8 @@ def plan(sync: str) -> None:
 
     contract = context.contract(SyncContract, sync)
     planned = activation.plan(contract, context.connect("warehouse_activator"))
-    print(planned)
+    for change in planned.samples:
+        print(f"for example: {change.action} {change.key}")
     if context.only_backfilled():
         raise AirflowSkipException(
             "started by a backfill: nothing is sent; trigger this DAG by hand to send it"
@@ -62,4 +63,7 @@ def settle(sync: str) -> None:
         context.connect("warehouse_activator"),
         run_id=get_current_context()["run_id"],
     )
-    print(report)
+    print(
+        f"the books balance: {report.read} read = {report.delivered} delivered + {report.rejected} rejected"
+        f" + {report.unchanged} unchanged + {report.unsent} unsent"
+    )

@@ -27,12 +27,25 @@ KINDS: dict[type[DagContract], tuple[str, str]] = {
 
 def raw_asset(source: str) -> Asset:
     """A source's raw tables, as something that other DAGs wait for."""
-    return Asset(name=f"raw_{source}", uri=f"x-millrace://raw/{source}", group="raw")
+    return Asset(
+        name=f"raw_{source}",
+        uri=f"x-millrace://raw/{source}",
+        group="raw",
+        extra={"schema": f"raw_{source}", "contract": f"include/contracts/sources/{source}.yaml"},
+    )
 
 
 def marts_asset(transform: str) -> Asset:
     """A transform's published marts."""
-    return Asset(name=f"marts_{transform}", uri=f"x-millrace://marts/{transform}", group="marts")
+    return Asset(
+        name=f"marts_{transform}",
+        uri=f"x-millrace://marts/{transform}",
+        group="marts",
+        extra={
+            "schemas": ["marts", "activation"],
+            "contract": f"include/contracts/transforms/{transform}.yaml",
+        },
+    )
 
 
 def dag_arguments(contract: DagContract) -> dict[str, Any]:

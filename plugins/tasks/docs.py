@@ -2,55 +2,75 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
 
 _STEPS = {
     SourceContract: """
-`wait_for_commit_horizon` → `extract` → `stage[stream]` → `audit[stream]` → `publish` → `balance` → `complete` → `close`
-
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite. Nobody sees it yet.
 4. **publish**: rows, watermarks and ledger in one transaction.
-5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well. **close** frees the source
-   for the next run, however this one went.
+5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well.
+   **close** frees the source for the next run, however this one went.
 
 **Run again** what you like: a step that is done changes nothing. **Backfill** reads the past interval again from the
 source, merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot have no past
 and are left out.""",
     TransformContract: """
-`begin` → `build` (one task a dbt model) → `test` → `gate[table]` → `publish`
+1. **begin**: an empty candidate, which no consumer sees.
+2. **build**: one task a dbt model, into the candidate; **dbt_test** at the end runs all its tests.
+3. **gate**: each table judged by its suite.
+4. **publish**: all tables in one transaction. Until then consumers see the last good version.
 
-dbt builds a candidate that no consumer sees. When its tests and its gate pass, all tables are published in one transaction;
-otherwise consumers keep the last good version. `millrace publish --rollback` goes back to the version before.""",
+**Run again** by hand, with *Trigger*: it always builds from all of raw. So there is nothing to backfill here, and the UI
+does not offer it; backfill the ingest instead, and this DAG follows. The version before comes back with
+`millrace publish NAME --rollback`.""",
     SyncContract: """
-`plan` → `deliver` → `settle`
-
 1. **plan**: the difference between the model and what the destination has acknowledged.
 2. **deliver**: sends only that; what is acknowledged is remembered batch by batch, what is rejected is kept with its reason.
 3. **settle**: read = delivered + rejected + unchanged + unsent.
 
-Started by a backfill only, it sends nothing, unless it is triggered by hand.""",
+**Run again** by hand, with *Trigger*: it sends what is still missing, and nothing twice. *Dry run* in its form shows the
+plan and sends nothing. There is nothing to backfill here, and the UI does not offer it. After a backfill of the ingest this
+DAG runs, but sends nothing: trigger it by hand when the backfill is to reach the destination.""",
 }
 
 
 def documentation(contract: DagContract) -> str:
     """Markdown for `doc_md`."""
-    owner = f"{contract.owner.team} ({contract.owner.contact})"
+    facts = {
+        "Owner": f"{contract.owner.team} ({contract.owner.contact})",
+        "Consumers": ", ".join(contract.consumers) or "none named",
+        "Deadline": f"{_in_words(contract.deadline.after_queueing)} after a run was queued",
+        "Alerts": _channels(contract),
+    }
     parts = [
         contract.description,
-        f"**Owner:** {owner}  \n**Consumers:** {', '.join(contract.consumers) or 'none named'}  \n"
-        f"**Deadline:** {contract.deadline.after_queueing} after it was queued",
+        "\n".join(f"- **{name}:** {fact}" for name, fact in facts.items()),
+        "## When it fails",
+        contract.runbook.strip()
+        or "Read the failing task's log: the last lines say what happened, where, and what to do.",
+        "A task in red has been tried as often as its contract says. Clear it, or the whole run, once the cause is gone.",
         "## What it does",
         _STEPS[type(contract)].strip(),
         *(_streams(contract) if isinstance(contract, SourceContract) else ()),
-        "## When it fails",
-        contract.runbook
-        or "Read the failing task's log: the last lines say what happened, where, and what to do.",
-        "A task in red has been tried as often as its contract says. Clear it, or the whole run, once the cause is gone.",
     ]
     return "\n\n".join(parts)
+
+
+def _in_words(duration: timedelta) -> str:
+    minutes = int(duration.total_seconds()) // 60
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count]
+    return " ".join(parts) or f"{duration.total_seconds():.0f} s"
+
+
+def _channels(contract: DagContract) -> str:
+    channels = dict.fromkeys((*contract.alerts.on_failure, *contract.alerts.on_missed_deadline))
+    return ", ".join(f"connection `{channel}`" for channel in channels) or "none: nobody is told"
 
 
 def _streams(contract: SourceContract) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
 
@@ -20,7 +20,7 @@ def trigger_form(contract: SourceContract) -> dict[str, Param]:
     return {
         "streams": Param(
             [],
-            type="array",
+            type=["array", "null"],
             items={"type": "string", "enum": names},
             examples=names,
             title="Streams",
@@ -28,7 +28,7 @@ def trigger_form(contract: SourceContract) -> dict[str, Param]:
         ),
         "full_refresh": Param(
             False,
-            type="boolean",
+            type=["boolean", "null"],
             title="Full refresh",
             description_md="Read everything again, not only what changed since the watermark. Rows that did not change"
             " stay as they are in raw. Use it after the source was restored or moved.",
@@ -40,6 +40,14 @@ def _run(source: str) -> SourceRun:
     from include.flows.source_run import SourceRun
 
     return SourceRun(context.contract(SourceContract, source), context.connect, context.run_id())
+
+
+def _load_id() -> Any:
+    """The load that `extract` began; None when it did not come that far.
+
+    Not an argument of the steps, so that the graph shows the way of the data and no lines beside it.
+    """
+    return get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
 
 
 @task.sensor(mode="reschedule", poke_interval=10)
@@ -65,8 +73,8 @@ def extract(source: str) -> list[str]:
         _run(source),
         context.interval(),
         backfill=context.is_backfill(),
-        only=tuple(chosen["streams"]),
-        full_refresh=chosen["full_refresh"],
+        only=tuple(chosen["streams"] or ()),
+        full_refresh=bool(chosen["full_refresh"]),
     )
     get_current_context()["ti"].xcom_push("load_id", extraction.load_id)
     return list(extraction.streams)
@@ -74,30 +82,32 @@ def extract(source: str) -> list[str]:
 
 @task(map_index_template="{{ task.op_kwargs['stream'] }}")
 @translated
-def stage(source: str, load_id: int, stream: str) -> None:
+def stage(source: str, stream: str) -> str:
     """One stream, from the landing zone into its staging batch."""
     from include.flows import load
 
-    load.stage(_run(source), load_id, stream)
+    load.stage(_run(source), _load_id(), stream)
+    return stream
 
 
 @task(map_index_template="{{ task.op_kwargs['stream'] }}")
 @translated
-def audit(source: str, load_id: int, stream: str) -> None:
+def audit(source: str, stream: str) -> None:
     """One staging batch, judged by its suite."""
     from include.flows import load
 
-    load.audit(_run(source), load_id, stream).demand(
+    load.audit(_run(source), _load_id(), stream).demand(
         "raw keeps its last good state; correct the source or the contract, then clear the run"
     )
 
 
 @task
 @translated
-def publish(source: str, load_id: int, asset: Asset) -> None:
+def publish(source: str, asset: Asset) -> None:
     """Everything that passed, into raw in one transaction. Tells whoever waits for this source."""
     from include.flows import publish as flow
 
+    load_id = _load_id()
     published = flow.publish(_run(source), load_id)
     get_current_context()["outlet_events"][asset].extra = {
         "load_id": load_id,
@@ -110,11 +120,11 @@ def publish(source: str, load_id: int, asset: Asset) -> None:
 
 @task
 @translated
-def balance(source: str, load_id: int) -> None:
+def balance(source: str) -> None:
     """The books of this run."""
     from include.flows import publish as flow
 
-    for row in flow.balance(_run(source), load_id):
+    for row in flow.balance(_run(source), _load_id()):
         print("{stream}: extracted {extracted}, landed {landed}, staged {staged}, inserted {inserted}, updated {updated},"
               " unchanged {unchanged}, deleted {deleted}".format(**row))  # fmt: skip
 
@@ -125,7 +135,6 @@ def close(source: str) -> None:
     """The source is free for the next run, however this one went."""
     from include.flows import publish as flow
 
-    load_id = get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
-    held = flow.close(_run(source), load_id)
+    held = flow.close(_run(source), _load_id())
     if held:
         print(f"held back by their audit: {', '.join(held)}")

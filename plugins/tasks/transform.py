@@ -16,6 +16,8 @@ from plugins.tasks import context
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
+    from cosmos.dbt.graph import DbtNode
+
     from include.flows.transform import Transform
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
@@ -35,7 +37,8 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
             todo="start the stack with `millrace up`, which writes it; without the stack:"
             " dbt parse --target prod, in dbt_project",
         )
-    project = ProjectConfig(dbt_project_path=PROJECT, manifest_path=MANIFEST, install_dbt_deps=False)
+    # The name is what Cosmos calls its last task by: dbt_test.
+    project = ProjectConfig(manifest_path=MANIFEST, project_name="dbt", install_dbt_deps=False)
     # Cosmos takes it for an object in some store, and would import every store's client, boto3 too, with each parse.
     project.manifest_path = MANIFEST
     return DbtTaskGroup(
@@ -45,14 +48,21 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
             profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
         ),
         execution_config=ExecutionConfig(
-            execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER
+            dbt_project_path=PROJECT,
+            execution_mode=ExecutionMode.LOCAL,
+            invocation_mode=InvocationMode.DBT_RUNNER,
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
             select=list(contract.select),
-            exclude=list(contract.exclude),
+            # exposures are documentation: nothing is to be run for them
+            exclude=[*contract.exclude, "resource_type:exposure"],
             test_behavior=TestBehavior.AFTER_ALL,
             emit_datasets=False,
+            normalize_task_id=_model,
+            normalize_task_display_name=_model,
+            # the owner of the task is who is asked when it fails, which the contract says; of the data, the dbt group's
+            enable_owner_inheritance=False,
         ),
         operator_args={
             "callback": "plugins.tasks.transform.record_results",
@@ -60,6 +70,11 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
         },
         default_args={"retries": contract.retry.attempts},
     )
+
+
+def _model(node: DbtNode) -> str:
+    """The name of a model's task: the model's, without more."""
+    return str(node.name)
 
 
 def record_results(project: str, transform: str, context: Any) -> None:
