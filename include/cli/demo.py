@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from include.cli.airflow_api import AirflowApi
+    from include.stack.home import Home
 
 _PANEL = "Demo"
 _INGEST, _TRANSFORM = "ingest__shop", "transform__shop"
@@ -57,12 +58,13 @@ def demo(
     sync_runs = tuple(_follow_caused(api, dag_id, transform_run) for dag_id in syncs)
     _headline("what happened")
     balanced = _report(run_report(find, ingest_run, transform_run, sync_runs))
+    agreed = _agree(home)
     typer.echo(f"\n{time.monotonic() - started:.0f} seconds in all")
     typer.echo(f"the UI: {control.login_help(home)}")
     typer.echo(
         "again, with new traffic: make demo      look around: millrace psql warehouse      stop: make down"
     )
-    if not balanced:
+    if not (balanced and agreed):
         raise typer.Exit(1)
 
 
@@ -159,5 +161,29 @@ def _report(report: dict[str, list[dict[str, Any]]]) -> bool:
         row["read"] == row["unchanged"] + row["held"] + row["delivered"] + row["rejected"] + row["unsent"]
         for row in report["syncs"]
     )
-    console.print("\n[bold]the books[/bold]    " + ("balance" if balanced else "[red]DO NOT BALANCE[/red]"))
+    console.print("\n[bold]the books[/bold]      " + ("balance" if balanced else "[red]DO NOT BALANCE[/red]"))
     return balanced and not held
+
+
+def _agree(home: Home) -> bool:
+    """Compare what the systems hold now, value by value. Returns whether they agree."""
+    from include.core.contracts import SourceContract, SyncContract, contracts_folder, load_one
+    from include.demo.agreement import missing_at_destination, streams_that_differ
+    from include.stack import databases, ports, secrets
+
+    keys, port = secrets.load_or_create(home.secrets_file), ports.remembered(home.ports_file)["postgres"]
+    shop, warehouse, crm = (
+        databases.conninfo(role, port, keys) for role in ("shop_owner", "millrace_developer", "crm_owner")
+    )
+    contract = load_one(SourceContract, contracts_folder() / "sources" / "shop.yaml")
+    sync = load_one(SyncContract, contracts_folder() / "syncs" / "crm_contacts.yaml")
+    differ = streams_that_differ(contract, shop, warehouse)
+    missing = missing_at_destination(sync, warehouse, crm)
+    agreed = not differ and not missing
+    colour = None if agreed else typer.colors.RED
+    streams = len(contract.streams)
+    typer.secho(f"source = raw   {streams - len(differ)} of {streams} streams, value by value", fg=colour)
+    for name in differ:
+        typer.secho(f"               {name} differs: was the shop busy meanwhile?", fg=colour)
+    typer.secho(f"model = CRM    {'every record' if not missing else f'{missing} records differ'}", fg=colour)
+    return agreed
