@@ -140,7 +140,7 @@ def _upsert(
     statement = sql.SQL(
         "with batch as ({pick}), merged as ("
         " insert into {raw} as r ({names}, _load_id, _loaded_at)"
-        " select {names}, %(load)s, now() from batch"
+        " select {names}, {load}, now() from batch"
         " on conflict ({key}) do update set {set}"
         " where r._load_id <= excluded._load_id"
         " and (r._deleted_at is not null or record_image_ne(row({ours}), row({theirs})))"
@@ -152,13 +152,15 @@ def _upsert(
         raw=target.name,
         names=_list(names),
         key=_list(key),
+        # no parameter: a column may be called %(a)s
+        load=sql.Literal(load_id),
         set=sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changes
         ),
         ours=_list(names, "r"),
         theirs=_list(names, "excluded"),
     )
-    row = session.execute(statement, {"load": load_id}).fetchone()
+    row = session.execute(statement).fetchone()
     assert row is not None
     return row[0], row[1], row[2]
 
