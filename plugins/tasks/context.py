@@ -51,13 +51,13 @@ def params() -> dict[str, Any]:
 
 def is_backfill() -> bool:
     """Whether somebody asked for this run to do the past again."""
-    return str(_run().run_type) == "backfill"
+    return bool(_run().run_type == "backfill")
 
 
 def interval() -> Interval:
     """The interval that this run is about. A manual run is about everything until it was asked for."""
     run = _run()
-    if str(run.run_type) == "manual" or run.data_interval_end is None:
+    if run.run_type == "manual" or run.data_interval_end is None:
         return Interval(None, run.run_after)
     return Interval(run.data_interval_start, run.data_interval_end)
 
