@@ -6,10 +6,14 @@ fork, no task has to import again: the first seconds of each task that uses dbt,
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from importlib import import_module
 
+#: Libraries that talk while they work, between the lines of our steps. What goes wrong they still say. (Airflow's own
+#: setting for this, namespace_levels, does not reach loggers of the standard library.)
+_TALKATIVE = ("apprise", "cosmos", "great_expectations", "great_expectations.data_context.types.base")
 _FORKS_TASKS = (["scheduler"], ["celery", "worker"])
 _HEAVY = (
     "adbc_driver_postgresql.dbapi",
@@ -33,3 +37,6 @@ if any(sys.argv[1 : 1 + len(command)] == command for command in _FORKS_TASKS):
         warnings.simplefilter("ignore")
         for _name in _HEAVY:
             import_module(_name)
+
+for _name in _TALKATIVE:
+    logging.getLogger(_name).setLevel(logging.WARNING)

@@ -29,6 +29,7 @@ def translated(step: Callable[P, R]) -> Callable[P, R]:
             print(error)
             raise AirflowRescheduleException(datetime.now(timezone.utc) + TURN) from error
         except TerminalError as error:
-            raise AirflowFailException(str(error)) from error
+            # The message says all; the log would show it twice, and two stacks between the step's own lines and its end.
+            raise AirflowFailException(str(error)) from None
 
     return run
