@@ -82,7 +82,7 @@ def extract(
         if not reading.wanted:
             log.info("%s: a snapshot has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
-    with source.snapshot([reading.stream for reading in wanted]) as snapshot:
+    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as snapshot:
         moment = datetime.now(timezone.utc)
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
             landed = list(
@@ -114,7 +114,7 @@ def _read(
     moment: datetime,
 ) -> tuple[StreamManifest, int]:
     stream, started = reading.stream, time.monotonic()
-    tally = Tally(run.heartbeat(load.load_id), stream)
+    tally = Tally(stream)
     name = (run.contract.source, stream.name, load.load_id, moment)
     rows = tally.count(snapshot.rows(stream, reading.since, reading.before))
     parts = zone.write_rows(*name, rows, progress=tally.show)

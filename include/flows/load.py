@@ -20,21 +20,17 @@ log = logging.getLogger("millrace.ingest")
 
 def stage(run: SourceRun, load_id: int, stream: str) -> int:
     """Copy one stream of a load from the landing zone into its staging batch. Returns its rows."""
-    zone, heartbeat = run.zone(), run.heartbeat(load_id)
-    with connected(run.loader()) as session:
+    zone = run.zone()
+    with run.lease_kept(load_id), connected(run.loader()) as session:
         if _published(run, session, load_id):
             return 0
         ledger.renew_lease(session, load_id)
         landed = run.manifest(session, load_id).stream(stream)
         table, keys_table = (staging.table_name(load_id, stream, keys=keys) for keys in (False, True))
-        rows = staging.stage(
-            session, table, landed.schema, zone.read_rows(landed.parts), landed.rows, heartbeat
-        )
+        rows = staging.stage(session, table, landed.schema, zone.read_rows(landed.parts), landed.rows)
         if landed.key_parts is not None:
             keys = landed.schema.only(landed.schema.primary_key)
-            staging.stage(
-                session, keys_table, keys, zone.read_rows(landed.key_parts), landed.keys or 0, heartbeat
-            )
+            staging.stage(session, keys_table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
         ledger.record_staged(session, load_id, stream, rows)
     log.info("%s: %s rows staged", stream, rows)
     return rows
@@ -43,7 +39,7 @@ def stage(run: SourceRun, load_id: int, stream: str) -> int:
 def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
     """Judge one staging batch. The verdict is in the ledger before it is returned."""
     declared = run.contract.stream(stream)
-    with connected(run.loader()) as session:
+    with run.lease_kept(load_id), connected(run.loader()) as session:
         if _published(run, session, load_id):
             return gate.Verdict(f"{run.contract.raw_schema}.{stream}", 0, ())
         ledger.renew_lease(session, load_id)

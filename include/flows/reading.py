@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -81,7 +81,6 @@ class Reading:
 class Tally:
     """Counts what the reader hands out, apart from what is written, and keeps the newest cursor."""
 
-    heartbeat: Callable[[int], None]
     stream: Stream
     rows: int = 0
     newest: datetime | None = None
@@ -102,7 +101,6 @@ class Tally:
 
     def show(self, written: int) -> None:
         """Called with the rows written so far."""
-        self.heartbeat(written)
         if time.monotonic() - self._shown > 10:
             self._shown = time.monotonic()
             log.info("%s: %s rows so far", self.stream.name, written)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract
-from include.core.errors import TerminalError
+from include.core.errors import StaleLoad, TerminalError, TransientError
 from include.core.manifest import Manifest
 from include.landing import LandingZone, ObjectStore
 from include.warehouse import ledger
 from include.warehouse.connect import connected
+
+log = logging.getLogger("millrace.ingest")
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,30 @@ class SourceRun:
         """The landing zone."""
         return LandingZone(ObjectStore(self.connect("landing")))
 
-    def heartbeat(self, load_id: int) -> Callable[[int], None]:
-        """Called often while long work goes on; renews the lease now and then."""
-        last = [time.monotonic()]
+    @contextmanager
+    def lease_kept(self, load_id: int) -> Iterator[None]:
+        """Renews the lease of a load while a step works, however long it is silent; a killed process stops renewing."""
+        done = threading.Event()
 
-        def beat(_rows: int) -> None:
-            if time.monotonic() - last[0] > ledger.LEASE.total_seconds() / 5:
-                last[0] = time.monotonic()
-                with connected(self.loader()) as session:
-                    ledger.renew_lease(session, load_id)
+        def keep() -> None:
+            while not done.wait(ledger.LEASE.total_seconds() / 5):
+                try:
+                    with connected(self.loader()) as session:
+                        ledger.renew_lease(session, load_id)
+                except StaleLoad:
+                    return  # the step finds out by itself before it writes anything that counts
+                except TransientError as error:
+                    log.warning(
+                        "the lease of load %s could not be renewed, it is tried again: %s", load_id, error
+                    )
 
-        return beat
+        keeper = threading.Thread(target=keep, name="lease", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
 
     def manifest(self, session: Any, load_id: int) -> Manifest:
         """What a load has landed.

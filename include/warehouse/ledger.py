@@ -18,8 +18,9 @@ from include.core.errors import LeaseHeld, StaleLoad
 from include.core.interval import Interval
 from include.core.manifest import Manifest
 
-#: How long a source stays reserved for a load that gives no sign of life. Every step of a load renews it.
-LEASE = timedelta(minutes=15)
+#: How long a source stays reserved for a load that gives no sign of life. Every step renews it while it works, so this
+#: is what a run may wait for a free slot between two steps, and what others wait after a run that was thrown away.
+LEASE = timedelta(minutes=5)
 
 Session = psycopg.Connection[Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -35,7 +35,6 @@ def stage(
     schema: StreamSchema,
     batches: Iterable[pa.RecordBatch],
     expected: int,
-    progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
     """Fill a staging batch by COPY. It has no constraints: the audit is what judges it.
 
@@ -57,13 +56,10 @@ def stage(
             )
         )
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.columns)
-        sent = 0
         with session.cursor() as cursor:
             with cursor.copy(sql.SQL("copy {} ({}) from stdin (format csv)").format(name, columns)) as copy:
                 for batch in batches:
                     copy.write(_csv(batch))
-                    sent += batch.num_rows
-                    progress(sent)
             held = cursor.rowcount
         if held != expected:
             raise NotLanded(

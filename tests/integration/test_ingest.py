@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -25,6 +27,7 @@ from include.core.interval import Interval
 from include.flows.extract import extract, horizon
 from include.flows.load import audit, stage
 from include.flows.publish import close, publish
+from include.warehouse import ledger
 from tests.support.pipeline import Pipeline, contract
 
 ORDERS: dict[str, Any] = {
@@ -435,3 +438,24 @@ def test_references_are_judged_only_where_both_sides_were_read(shop: Pipeline, b
     shop.pull(both)
     assert shop.same("orders", "raw_store.orders", COLUMNS)
     assert shop.same("customers", "raw_store.customers", "id, email")
+
+
+def test_a_step_that_is_silent_for_long_keeps_its_turn(
+    shop: Pipeline, both: SourceContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "LEASE", timedelta(seconds=1))
+    now = Interval(None, datetime.now(timezone.utc))
+    slow, other = shop.run(both, "slow"), shop.run(both, "other")
+    with ThreadPoolExecutor(1) as background, psycopg.connect(shop.source) as busy:
+        busy.execute("lock table orders in access exclusive mode")
+        landing = background.submit(extract, slow, now)
+        time.sleep(3)  # three times the lease
+        with pytest.raises(LeaseHeld, match="'slow'"):
+            extract(other, now)
+        busy.rollback()
+        landed = landing.result()
+    time.sleep(1.5)  # nobody works on it any more, as after a kill
+    taken = extract(other, now)
+    with pytest.raises(StaleLoad):
+        stage(slow, landed.load_id, "orders")
+    close(other, taken.load_id)
