@@ -50,6 +50,14 @@ def _load_id() -> Any:
     return get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
 
 
+def _moves(stream: str) -> bool:
+    """Whether `extract` read something of this stream that has to be staged."""
+    if stream in get_current_context()["ti"].xcom_pull(task_ids="extract"):
+        return True
+    print(f"this load moves nothing of {stream}")
+    return False
+
+
 @task.sensor(mode="reschedule", poke_interval=10)
 @translated
 def wait_for_commit_horizon(source: str) -> PokeReturnValue:
@@ -82,12 +90,12 @@ def extract(source: str) -> list[str]:
 
 @task(map_index_template="{{ task.op_kwargs['stream'] }}")
 @translated
-def stage(source: str, stream: str) -> str:
+def stage(source: str, stream: str) -> None:
     """One stream, from the landing zone into its staging batch."""
     from include.flows import load
 
-    load.stage(_run(source), _load_id(), stream)
-    return stream
+    if _moves(stream):
+        load.stage(_run(source), _load_id(), stream)
 
 
 @task(map_index_template="{{ task.op_kwargs['stream'] }}")
@@ -96,9 +104,10 @@ def audit(source: str, stream: str) -> None:
     """One staging batch, judged by its suite."""
     from include.flows import load
 
-    load.audit(_run(source), _load_id(), stream).demand(
-        "raw keeps its last good state; correct the source or the contract, then clear the run"
-    )
+    if _moves(stream):
+        load.audit(_run(source), _load_id(), stream).demand(
+            "raw keeps its last good state; correct the source or the contract, then clear the run"
+        )
 
 
 @task
