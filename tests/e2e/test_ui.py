@@ -18,14 +18,17 @@ from tests.support.browser import PROGRAMS, RUN_ENDS, browser, chromium, log_in,
 from tests.support.stack import Stack
 
 _INGEST = "ingest__shop"
+_CHROMIUM = chromium()
+
+pytestmark = pytest.mark.skipif(
+    _CHROMIUM is None, reason=f"no Chromium on PATH ({', '.join(PROGRAMS)}): the UI is not driven"
+)
 
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip(f"no Chromium on PATH ({', '.join(PROGRAMS)}): the UI is not driven")
-    with browser(path) as started:
+    assert _CHROMIUM is not None
+    with browser(_CHROMIUM) as started:
         yield started
 
 
