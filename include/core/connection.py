@@ -69,22 +69,25 @@ def parse_connection(conn_id: str, text: str) -> Connection:
     text = text.strip()
     if text.startswith("{"):
         return _from_json(conn_id, text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port, query = parts.port, dict(parse_qsl(parts.query, keep_blank_values=True))
+        extra = json.loads(query.pop("__extra__", "{}")) | query
+    except ValueError:
+        parts = urlsplit("")  # what was wrong may be a piece of the password: it is not repeated
     if not parts.scheme:
         raise ContractError(
             "is not a connection",
             where=f"connection {conn_id!r}",
             allowed="a URI such as postgresql://user:password@host:5432/database, or a JSON object with conn_type",
-            todo=f"correct AIRFLOW_CONN_{conn_id.upper()}",
+            todo=f"correct AIRFLOW_CONN_{conn_id.upper()}; in a URI, percent-encode / ? # @ : of the password",
         )
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    extra = json.loads(query.pop("__extra__", "{}")) | query
     kind = parts.scheme.replace("-", "_")
     return Connection(
         conn_id=conn_id,
         conn_type="postgres" if kind == "postgresql" else kind,
         host=unquote(parts.hostname or ""),
-        port=parts.port,
+        port=port,
         login=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         schema=unquote(parts.path.lstrip("/")),
@@ -106,9 +109,9 @@ def _from_json(conn_id: str, text: str) -> Connection:
             schema=data.get("schema") or "",
             extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
         )
-    except (json.JSONDecodeError, KeyError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise ContractError(
-            f"is not a connection: {error!r}",
+            f"is not a connection: {type(error).__name__}",
             where=f"connection {conn_id!r}",
             allowed="a JSON object with conn_type, host, port, login, password, schema, extra",
             todo=f"correct AIRFLOW_CONN_{conn_id.upper()}",

@@ -84,9 +84,10 @@ def extract(
     wanted = [reading for reading in readings if reading.wanted]
     with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as snapshot:
         moment = datetime.now(timezone.utc)
+        shaped = [one.in_shape(snapshot.schemas[one.stream.name].fingerprint) for one in wanted]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
             landed = list(
-                readers.map(lambda reading: _read(run, reading, snapshot, zone, load, moment), wanted)
+                readers.map(lambda reading: _read(run, reading, snapshot, zone, load, moment), shaped)
             )
     manifest = Manifest(
         source=run.contract.source,

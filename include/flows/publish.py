@@ -52,6 +52,8 @@ def publish(run: SourceRun, load_id: int) -> Published:
         manifest = run.manifest(session, load_id)
         status = {row["stream"]: row["status"] for row in ledger.stream_rows(session, load_id)}
         rejected = sorted(name for name, state in status.items() if state == "rejected")
+        if run.contract.on_failed_audit == "stop_stream":
+            rejected = _with_dependents(run, session, load_id, rejected, set(status))
         if rejected and run.contract.on_failed_audit == "stop_source":
             raise GateFailed(
                 "batches were rejected by their audit, so nothing of this load is published", where=run.where,
@@ -70,6 +72,27 @@ def publish(run: SourceRun, load_id: int) -> Published:
         rows = ledger.stream_rows(session, load_id)
         load = ledger.get_load(session, load_id)
     return Published(load_id, load.manifest or "", load.kind, tuple(rows))
+
+
+def _with_dependents(
+    run: SourceRun, session: Any, load_id: int, rejected: list[str], read: set[str]
+) -> list[str]:
+    """What is held back together with the rejected streams: those that must not refer to a row that is not published."""
+    held = set(rejected)
+    while True:
+        pulled = {
+            stream.name: reference.stream
+            for stream in run.contract.streams
+            for reference in stream.references
+            if stream.name in read - held and reference.severity == "critical" and reference.stream in held
+        }
+        if not pulled:
+            return sorted(held)
+        for name, parent in pulled.items():
+            log.error("%s is held back too: it refers to %s", name, parent)
+            why = {"rule": f"refers to {parent}, which is held back", "severity": "critical"}
+            ledger.record_audit(session, load_id, name, passed=False, expectations=0, failures=[why])
+        held |= set(pulled)
 
 
 def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publication:

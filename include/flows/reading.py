@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,15 @@ class Reading:
     interval: Interval
     past: bool
     full_refresh: bool
+
+    def in_shape(self, fingerprint: str) -> Reading:
+        """The same, but of the whole table when its shape is not the one that raw was loaded with: a column that was added
+        has values in rows that carry no new stamp."""
+        known = self.known.schema_fingerprint if self.known else None
+        if self.past or known in (None, fingerprint):
+            return self
+        log.info("%s: its shape has changed, so the whole table is read", self.stream.name)
+        return replace(self, full_refresh=True)
 
     @property
     def wanted(self) -> bool:

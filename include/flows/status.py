@@ -13,7 +13,7 @@ from include.warehouse.ledger import rows_of
 Connect = Callable[[str], Connection]
 
 _LAST_GOOD = {
-    "ingest": "select max(published_at) as at from ledger.load where source = %s and status = 'published'",
+    "ingest": "select max(published_at) as at from ledger.load where source = %s",
     "transform": "select max(published_at) as at from ledger.publication where transform = %s",
     "activate": "select max(finished_at) as at from ledger.sync_run where sync = %s and status = 'delivered'",
 }

@@ -33,7 +33,7 @@ class Transform:
     def begin(self) -> None:
         """Start with an empty candidate."""
         with connected(self._transformer()) as session:
-            marts.clear_candidate(session)
+            marts.clear_candidate(session, self.run_id)
 
     def audit(self, schema: str, table: str) -> gate.Verdict:
         """Judge one table of the candidate by its suite.

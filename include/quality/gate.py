@@ -5,6 +5,7 @@ Great Expectations is imported inside functions: it costs seconds, and only a pr
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -154,12 +155,14 @@ def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: fro
     # Examples of a custom query are rows of any columns.
     details = result.get("details") or {}
     examples = examples or details.get("unexpected_rows") or []
-    hidden = personal - set(key)
-    column = config["kwargs"].get("column")
+    about = {config["kwargs"].get("column"), *(config["kwargs"].get("column_list") or ())}
+    hide_value = bool(personal & about)
     shown = tuple(
         {
-            k: "(personal data)" if k in hidden or (k == "value" and column in hidden) else v
-            for k, v in example.items()
+            name: _hidden(value, name in key)
+            if name in personal or (name == "value" and hide_value)
+            else value
+            for name, value in example.items()
         }
         for example in examples[:EXAMPLES]
     )
@@ -172,6 +175,14 @@ def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: fro
         examples=shown,
         observed="" if observed is None or isinstance(observed, list | dict) else str(observed),
     )
+
+
+def _hidden(value: Any, is_key: bool) -> str:
+    """What stands for a personal value: of a key so much that one who may read the source finds the row."""
+    digest = (
+        f", md5 {hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest()[:8]}…" if is_key else ""
+    )
+    return f"(personal data{digest})"
 
 
 def _rule(config: dict[str, Any]) -> str:

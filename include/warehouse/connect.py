@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from include.core.connection import Connection
-from include.core.errors import TerminalError, Unreachable
+from include.core.errors import TerminalError, TransientError, Unreachable
 
 
 @contextmanager
@@ -36,5 +36,20 @@ def connected(connection: Connection) -> Iterator[psycopg.Connection[Any]]:
     try:
         with session:
             yield session
+    except psycopg.errors.LockNotAvailable as error:
+        raise TransientError(
+            "somebody's open transaction does not let go of what has to change",
+            where=where,
+            received=error.diag.message_primary,
+            todo="it is tried again; find the transaction in pg_stat_activity (state: idle in transaction)",
+        ) from error
     except psycopg.OperationalError as error:
         raise Unreachable(" ".join(str(error).split()), where=where) from error
+    except psycopg.Error as error:
+        # Without the server's detail, which may hold values of a row.
+        raise TerminalError(
+            error.diag.message_primary or type(error).__name__,
+            where=where,
+            received=f"SQLSTATE {error.sqlstate}",
+            todo="compare the contract with what the warehouse has",
+        ) from None

@@ -46,6 +46,7 @@ class Watermark:
     stream: str
     watermark: datetime | None
     newest: datetime | None
+    schema_fingerprint: str | None
     server: str
 
 
@@ -56,6 +57,8 @@ def open_load(session: Session, source: str, run_id: str, kind: str, interval: I
     """
     with session.transaction():
         session.execute("select pg_advisory_xact_lock(hashtextextended('lease ' || %s, 0))", (source,))
+        # A load that is publishing holds this row: what its lease is worth is judged when it is through.
+        session.execute("select 1 from ledger.lease where source = %s for update", (source,))
         with session.cursor(row_factory=dict_row) as cursor:
             held = cursor.execute(
                 "select run_id, load_id, expires_at, clock_timestamp() as now from ledger.lease"
@@ -144,7 +147,8 @@ def watermarks(session: Session, source: str) -> dict[str, Watermark]:
     """How far each stream of a source is committed."""
     with session.cursor(row_factory=class_row(Watermark)) as cursor:
         rows = cursor.execute(
-            "select stream, watermark, newest, server from ledger.watermark where source = %s", (source,)
+            "select stream, watermark, newest, schema_fingerprint, server from ledger.watermark where source = %s",
+            (source,),
         )
         return {row.stream: row for row in rows}
 

@@ -56,6 +56,7 @@ create table if not exists ledger.watermark (
     stream     text not null,
     watermark  timestamptz,
     newest     timestamptz,
+    schema_fingerprint text,
     server     text not null,
     position   bigint[] not null,
     load_id    bigint not null,
@@ -71,8 +72,10 @@ create table if not exists ledger.lease (
     expires_at timestamptz not null
 );
 
-grant select on ledger.load, ledger.load_stream, ledger.watermark, ledger.lease
+grant select on ledger.load, ledger.watermark, ledger.lease
     to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
+-- Its failures hold examples of rows, so only those see it who may read raw.
+grant select on ledger.load_stream to millrace_transformer, millrace_developer;
 
 reset role;
 
@@ -113,5 +116,6 @@ create table if not exists ledger.model_result (
     recorded_at timestamptz not null default clock_timestamp(),
     primary key (transform, run_id, unique_id)
 );
-grant select on ledger.gate_result, ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
+grant select on ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
+grant select on ledger.gate_result to millrace_developer;
 grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from include.core.errors import TerminalError
+from include.core.errors import GateFailed, TerminalError
 
 #: What is published, and who may read it besides developers.
 READERS = {"marts": ("millrace_analyst",), "activation": ("millrace_activator",)}
@@ -29,14 +29,20 @@ def candidate(schema: str) -> str:
     return f"{schema}_candidate"
 
 
-def clear_candidate(session: Session) -> None:
-    """Start with no candidate, so that no table of an older or failed build can be published with a new one."""
+def clear_candidate(session: Session, run_id: str) -> None:
+    """Start with an empty candidate that belongs to one run, so that nothing of an older build is published with it."""
     with session.transaction():
+        _lock(session)
         for schema in READERS:
             session.execute(
                 sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema)))
             )
             session.execute(sql.SQL("create schema {}").format(sql.Identifier(candidate(schema))))
+            session.execute(
+                sql.SQL("comment on schema {} is {}").format(
+                    sql.Identifier(candidate(schema)), sql.Literal(run_id)
+                )
+            )
 
 
 def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
@@ -52,9 +58,10 @@ def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
 def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[int, dict[str, dict[str, int]]]:
     """Make the candidate what consumers see, all tables at once. Returns the publication's id and rows by table.
 
-    A run that has published already changes nothing.
+    A run that has published already changes nothing, whatever another run has built meanwhile.
 
-    :raises TerminalError: there is no candidate.
+    :raises TerminalError: this run has no candidate, or its gate failed, or consumers' views depend on what would go.
+    :raises TransientError: a consumer's open transaction does not let go of the views.
     """
     with session.transaction():
         _lock(session)
@@ -63,15 +70,9 @@ def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[in
             " and dropped_at is null order by publication_id desc limit 1",
             (transform, run_id),
         ).fetchone()
-        relations = candidate_tables(session)
-        if not any(relations.values()):
-            if done:
-                return done[0], done[1]
-            raise TerminalError(
-                "there is nothing to publish",
-                where=f"transform {transform!r}",
-                todo="clear the run from its first task",
-            )
+        if done:
+            return done[0], done[1]
+        relations = _passed_candidate(session, transform, run_id)
         row = session.execute(
             "insert into ledger.publication (transform, run_id, relations) values (%s, %s, %s) returning publication_id",
             (transform, run_id, json.dumps(relations)),
@@ -127,8 +128,39 @@ def publications(session: Session, transform: str) -> list[tuple[int, datetime, 
     ).fetchall()
 
 
+def _passed_candidate(session: Session, transform: str, run_id: str) -> dict[str, dict[str, int]]:
+    """The tables of the candidate, if it is this run's and nothing in it failed its gate."""
+    where, todo = f"transform {transform!r}, run {run_id!r}", "clear the run from its first task"
+    owners = session.execute(
+        "select distinct obj_description(oid, 'pg_namespace') from pg_namespace where nspname = any(%s)",
+        ([candidate(schema) for schema in READERS],),
+    ).fetchall()
+    relations = candidate_tables(session) if owners == [(run_id,)] else {}
+    if not any(relations.values()):
+        raise TerminalError(
+            "there is nothing of this run to publish",
+            where=where,
+            received=f"a candidate of {owners}",
+            todo=todo,
+        )
+    failed = session.execute(
+        "select relation from ledger.gate_result where transform = %s and run_id = %s and not passed order by 1",
+        (transform, run_id),
+    ).fetchall()
+    if failed:
+        raise GateFailed(
+            "the gate failed, so nothing of this build is published",
+            where=where,
+            received=", ".join(row[0] for row in failed),
+            todo=todo,
+        )
+    return relations
+
+
 def _lock(session: Session) -> None:
+    """One publication at a time; and one that does not queue up for long behind a reader, with all new readers behind it."""
     session.execute("select pg_advisory_xact_lock(hashtext('publish marts'))")
+    session.execute("set local lock_timeout = '5s'")
 
 
 def _served(session: Session, transform: str, schema: str, before: int) -> list[str]:

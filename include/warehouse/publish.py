@@ -66,16 +66,19 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     # forward.
     watermark = landed.watermark_to if manifest.kind == "regular" else None
     session.execute(
-        "insert into ledger.watermark as w (source, stream, watermark, newest, server, position, load_id)"
-        " values (%(source)s, %(stream)s, %(watermark)s, %(newest)s, %(server)s, %(position)s, %(load_id)s)"
+        "insert into ledger.watermark as w"
+        " (source, stream, watermark, newest, schema_fingerprint, server, position, load_id)"
+        " values (%(source)s, %(stream)s, %(watermark)s, %(newest)s, %(shape)s, %(server)s, %(position)s, %(load_id)s)"
         " on conflict (source, stream) do update set watermark = greatest(w.watermark, excluded.watermark),"
         " newest = greatest(w.newest, excluded.newest), server = excluded.server, position = excluded.position,"
+        " schema_fingerprint = coalesce(excluded.schema_fingerprint, w.schema_fingerprint),"
         " load_id = excluded.load_id, updated_at = clock_timestamp()",
         {
             "source": manifest.source,
             "stream": landed.stream,
             "watermark": watermark,
             "newest": landed.newest,
+            "shape": landed.schema.fingerprint if manifest.kind == "regular" else None,
             "server": manifest.server,
             "position": list(manifest.position),
             "load_id": load_id,

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk.log import mask_secret
 
 from include.core.connection import Connection, connection_from_environment
 from include.core.contracts import contracts_folder, load_one
@@ -20,6 +21,8 @@ def connect(conn_id: str) -> Connection:
     """A connection by its id, from wherever Airflow keeps it: environment, secrets backend or metadata database."""
     found = connection_from_environment(conn_id)
     if found is not None:
+        # Airflow did not read this one, so it does not know yet what must not stand in a log.
+        mask_secret(found.password)
         return found
     airflow = BaseHook.get_connection(conn_id)
     return Connection(
@@ -58,7 +61,8 @@ def interval() -> Interval:
     """The interval that this run is about. A manual run is about everything until it was asked for."""
     run = _run()
     if run.run_type == "manual" or run.data_interval_end is None:
-        return Interval(None, run.run_after)
+        # A stamp that an application cuts to the second lies before the moment it was written.
+        return Interval(None, run.run_after.replace(microsecond=0))
     return Interval(run.data_interval_start, run.data_interval_end)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.contracts import SourceContract
 from plugins.tasks import context
@@ -117,6 +118,8 @@ def publish(source: str, asset: Asset) -> None:
     from include.flows import publish as flow
 
     load_id = _load_id()
+    if load_id is None:
+        raise AirflowSkipException("nothing has landed")
     published = flow.publish(_run(source), load_id)
     get_current_context()["outlet_events"][asset].extra = {
         "load_id": load_id,

@@ -307,18 +307,49 @@ def test_a_changed_table_stops_before_anything_is_read(shop: Pipeline, both: Sou
     assert shop.at_warehouse("select count(*) from ledger.load where manifest is not null") == [(0,)]
 
 
-def test_a_new_column_is_added_where_the_contract_says_so(shop: Pipeline) -> None:
+def test_a_new_column_is_added_with_the_values_that_all_rows_have(shop: Pipeline) -> None:
     open_contract = contract("store", [ORDERS], on_schema_change="add_columns")
     shop.pull(open_contract)
+    # The source gives every row a value, and stamps none of them.
+    shop.at_source("alter table orders add column tier text not null default 'gold'")
+    shop.at_source("update orders set tier = 'red', updated_at = clock_timestamp() where id = 1")
+    published = shop.pull(open_contract)
+    assert published.changed == {"orders": 1000}
+    assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
+    assert shop.pull(open_contract).changed == {"orders": 0}
+
+
+def test_a_stream_that_refers_to_a_rejected_one_is_held_back_with_it(shop: Pipeline) -> None:
+    child = ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}
+    apart = contract("store", [CUSTOMERS, child], on_failed_audit="stop_stream")
+    shop.pull(apart)
+    shop.at_source("insert into customers values (51, 'no address')")
+    shop.at_source("insert into orders (id, customer, total) values (5000, 51, 1)")
+    assert set(shop.pull(apart).rejected) == {"customers", "orders"}
+    assert shop.at_warehouse("select count(*) from raw_store.orders where id = 5000") == [(0,)]
+    shop.at_source("update customers set email = 'a@b' where id = 51")
+    shop.pull(apart)
+    assert shop.same("orders", "raw_store.orders", COLUMNS)
+
+
+def test_a_personal_key_is_not_shown(shop: Pipeline) -> None:
+    people = {
+        "name": "people",
+        "table": "public.people",
+        "primary_key": ["email"],
+        "mode": "snapshot",
+        "deletes": "snapshot",
+        "columns": {"email": {"type": "text", "pii": "email"}, "age": {"type": "integer", "min": 0}},
+    }
     shop.at_source(
-        "alter table orders add column colour text;"
-        "update orders set colour = 'red', updated_at = clock_timestamp() where id = 1"
+        "create table people (email text primary key, age int); insert into people values ('anna@x.org', -1)"
     )
-    shop.pull(open_contract)
-    assert shop.at_warehouse("select colour from raw_store.orders where id in (1, 2) order by id") == [
-        ("red",),
-        (None,),
+    with pytest.raises(GateFailed):
+        shop.pull(contract("people", [people]))
+    failures = shop.at_warehouse("select failures::text from ledger.load_stream where stream = 'people'")[0][
+        0
     ]
+    assert "anna" not in failures and "md5" in failures
 
 
 def test_values_beyond_their_carrier_are_refused_by_name_and_carried_as_text_when_told(

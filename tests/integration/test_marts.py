@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from include.core.contracts import TransformContract
-from include.core.errors import GateFailed, TerminalError
+from include.core.errors import GateFailed, TerminalError, TransientError
 from include.flows.transform import Transform, publications, rollback
 from tests.support.pipeline import Pipeline
 
@@ -134,8 +134,32 @@ def test_what_a_failed_build_left_is_not_published_by_the_next_run(build: Any, a
     build("failed", ONE, TWO)
     _, relations = build("next", ONE).publish()
     assert relations["marts"] == {"one": 1}
-    with pytest.raises(TerminalError, match="nothing to publish"):
+    with pytest.raises(TerminalError, match="nothing of this run"):
         build("empty").publish()
+
+
+def test_a_candidate_of_another_run_is_not_published(build: Any, pipeline: Pipeline) -> None:
+    first = build("first", ONE)
+    version, _ = first.publish()
+    build("second", ONE.replace("'a'", "'bad'"))  # its gate would fail, so it stays a candidate
+    assert first.publish()[0] == version
+    with pytest.raises(TerminalError, match="nothing of this run"):
+        Transform(SHOP, pipeline.connect, "third", Path("none")).publish()
+    assert pipeline.at_warehouse("select name from marts.one") == [("a",)]
+
+
+def test_a_reader_who_does_not_let_go_delays_a_publication_and_nobody_else(
+    build: Any, as_role: Any, pipeline: Pipeline
+) -> None:
+    build("first", ONE).publish()
+    second = build("second", ONE.replace("'a'", "'b'"))
+    with psycopg.connect(pipeline.connect("warehouse_analyst").postgres_uri()) as idle:
+        idle.execute("select * from marts.one")
+        with pytest.raises(TransientError, match="open transaction"):
+            second.publish()
+        assert as_role("analyst", "select name from marts.one") == [("a",)]
+    second.publish()
+    assert as_role("analyst", "select name from marts.one") == [("b",)]
 
 
 def test_the_gate_names_the_rule_and_the_rows(
@@ -152,6 +176,8 @@ def test_the_gate_names_the_rule_and_the_rows(
     transform = build("first", ONE)
     with pytest.raises(GateFailed, match="ids start at five: 1 of 1 rows") as caught:
         transform.audit("marts", "one")
+    with pytest.raises(GateFailed, match=r"marts\.one"):
+        transform.publish()
     assert "{'id': 1}" in str(caught.value)
     # A column that its documentation marks as personal is never shown.
     assert "{'id': 1, 'name': '(personal data)'}" in str(caught.value)
