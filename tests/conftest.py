@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from include.stack.home import PROJECT_ROOT, Home
-from tests.support import stack
+from tests.support import own_sources, stack
 
 _KINDS = {"dags": "dags", "dbt": "dbt", "integration": "integration", "e2e": "e2e", "benchmarks": "bench"}
 
@@ -59,6 +59,11 @@ def landing_prefix() -> str:
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
-    """The whole stack with Airflow, in a state directory of its own, for the whole test run."""
-    with stack.started(Home(tmp_path_factory.mktemp("stack"))) as services:
+    """The whole stack with Airflow, in a state directory of its own, for the whole test run.
+
+    Its contracts are a copy: tests may add and change them.
+    """
+    home = Home(tmp_path_factory.mktemp("stack"))
+    variables = own_sources.variables(home, tmp_path_factory.mktemp("contracts") / "contracts")
+    with stack.started(home, variables=variables) as services:
         yield services

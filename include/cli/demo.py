@@ -161,7 +161,7 @@ def _report(report: dict[str, list[dict[str, Any]]]) -> bool:
         row["read"] == row["unchanged"] + row["held"] + row["delivered"] + row["rejected"] + row["unsent"]
         for row in report["syncs"]
     )
-    console.print("\n[bold]the books[/bold]      " + ("balance" if balanced else "[red]DO NOT BALANCE[/red]"))
+    console.print("\n[bold]the books[/bold]    " + ("balance" if balanced else "[red]DO NOT BALANCE[/red]"))
     return balanced and not held
 
 
@@ -182,8 +182,8 @@ def _agree(home: Home) -> bool:
     agreed = not differ and not missing
     colour = None if agreed else typer.colors.RED
     streams = len(contract.streams)
-    typer.secho(f"source = raw   {streams - len(differ)} of {streams} streams, value by value", fg=colour)
+    typer.secho(f"source = raw {streams - len(differ)} of {streams} streams, value by value", fg=colour)
     for name in differ:
-        typer.secho(f"               {name} differs: was the shop busy meanwhile?", fg=colour)
-    typer.secho(f"model = CRM    {'every record' if not missing else f'{missing} records differ'}", fg=colour)
+        typer.secho(f"             {name} differs: was the shop busy meanwhile?", fg=colour)
+    typer.secho(f"model = CRM  {'every record' if not missing else f'{missing} records differ'}", fg=colour)
     return agreed

@@ -1,0 +1,143 @@
+"""Data that must not go on: stopped where it is found, told to those it concerns; corrected, everything flows again."""
+
+from __future__ import annotations
+
+import re
+
+from tests.e2e.conftest import Demo
+from tests.support.lifecycle import SHOP, Lifecycle, Run
+
+
+def _published(lifecycle: Lifecycle) -> int:
+    return int(lifecycle.value("warehouse", "select max(publication_id) from ledger.publication"))
+
+
+def _runs_after(lifecycle: Lifecycle, dag_id: str, run: Run) -> list[str]:
+    """The runs of a DAG that an asset event of another run started."""
+    found = lifecycle.api.run_caused_by(dag_id, run.run_id)
+    return [found["dag_run_id"]] if found else []
+
+
+def _is_told(lifecycle: Lifecycle, run: Run, task: str, *what: str) -> None:
+    """What broke, since when, who is hurt, what to do, and a link that leads to the log."""
+    alert = lifecycle.alert_of(run)
+    assert re.match(rf"\d{{4}}-\d\d-\d\dT\S+Z {run.dag_id} failed at {re.escape(task)}\n", alert), alert
+    for text in (
+        "What broke:",
+        "Since:       the last good state is of 2",
+        "Affected:",
+        "What to do:",
+        *what,
+    ):
+        assert text in alert, (text, alert)
+    (link,) = re.findall(r"^ +Log: +(\S+)$", alert, re.MULTILINE)
+    assert link.startswith(f"{lifecycle.stack.url}/dags/{run.dag_id}/runs/")
+
+
+def test_a_negative_price_gets_no_further_than_the_audit(first_demo: Demo, lifecycle: Lifecycle) -> None:
+    good = lifecycle.value("warehouse", "select array_agg(p::text order by 1) from raw_shop.products as p")
+    marks, publication = lifecycle.watermarks(SHOP), _published(lifecycle)
+    customer, price = 7, lifecycle.value(SHOP, "select price from shop.products where product_id = 1")
+    lifecycle.at(SHOP, "update shop.products set price = -5 where product_id = 1")
+    lifecycle.at(SHOP, "update shop.customers set phone = '112' where customer_id = %s", customer)
+
+    failed = lifecycle.done("ingest__shop")
+    assert failed.state == "failed"
+    states = lifecycle.states(failed)
+    assert (states["extract"], states["publish"], states["close"]) == (
+        {"success"},
+        {"upstream_failed"},
+        {"success"},
+    )
+    assert lifecycle.task(failed, "audit", "products")["state"] == "failed"
+    log = lifecycle.log(failed, "audit", "products")
+    assert "price is between 0.0 and ∞: 1 of " in log
+    assert re.search(r"\{.*'product_id': 1\b.*\}", log)
+    _is_told(
+        lifecycle, failed, "audit[products]", "price is between 0.0 and ∞", "raw tables raw_shop (consumers: data-team@",
+        "marts of shop (consumers: finance@", "sync crm_contacts to crm (consumers: sales-ops@",
+    )  # fmt: skip
+    # stop_source: the customer's change is held back as well
+    assert good == lifecycle.value(
+        "warehouse", "select array_agg(p::text order by 1) from raw_shop.products as p"
+    )
+    assert lifecycle.watermarks(SHOP) == marks
+    assert _runs_after(lifecycle, "transform__shop", failed) == []
+    assert _published(lifecycle) == publication
+
+    lifecycle.at(SHOP, "update shop.products set price = %s where product_id = 1", price)
+    # as the runbook says: clear the run
+    assert lifecycle.clear(failed).state == "success"
+    assert {run.state for run in lifecycle.through(failed)} == {"success"}
+    lifecycle.everything_agrees()
+    assert (
+        lifecycle.value("warehouse", "select phone from raw_shop.customers where customer_id = %s", customer)
+        == "112"
+    )
+
+
+def test_a_null_key_holds_back_its_stream_and_no_other(depot: str, lifecycle: Lifecycle) -> None:
+    assert lifecycle.done("ingest__depot").state == "success"
+    good = lifecycle.at("warehouse", "select * from raw_depot.readings order by 1")
+    lifecycle.at(depot, "insert into depot.readings values (null, 3)")
+    lifecycle.at(depot, "update depot.items set price = 77, updated_at = now() where item_id = 3")
+
+    red = lifecycle.done("ingest__depot")
+    assert red.state == "failed"  # part of it is missing, and it says so
+    assert lifecycle.task(red, "audit", "readings")["state"] == "failed"
+    assert lifecycle.task(red, "publish")["state"] == "success"
+    assert {name: row["status"] for name, row in lifecycle.ledger(red).items()} == {
+        "items": "published",
+        "readings": "rejected",
+    }
+    _is_told(lifecycle, red, "audit[readings]", "primary key reading_id is not null", "keeper@example.com")
+    assert lifecycle.at("warehouse", "select * from raw_depot.readings order by 1") == good
+    assert lifecycle.value("warehouse", "select price from raw_depot.items where item_id = 3") == 77
+
+    lifecycle.at(depot, "delete from depot.readings where reading_id is null")
+    lifecycle.at(depot, "insert into depot.readings values (9001, 4)")
+    assert lifecycle.clear(red).state == "success"
+    assert lifecycle.unequal(depot) == []
+    assert lifecycle.books() == []
+
+
+def test_marts_that_break_a_rule_are_seen_by_nobody(first_demo: Demo, lifecycle: Lifecycle) -> None:
+    """A customer who left before signing up: each row is fine for the contract, the mart's suite finds it."""
+    leaver = "select min(customer_id) from shop.customers where deleted_at is null and status = 'active'"
+    customer = lifecycle.value(SHOP, leaver)
+    publication, seen = _published(lifecycle), "select * from marts.dim_customers where customer_id = %s"
+    before, sent = lifecycle.at("warehouse", seen, customer), _deliveries(lifecycle)
+    lifecycle.at(
+        SHOP,
+        "update shop.customers set deleted_at = created_at - interval '1 day' where customer_id = %s",
+        customer,
+    )
+
+    ingest = lifecycle.done("ingest__shop")
+    assert ingest.state == "success"
+    red = lifecycle.caused("transform__shop", ingest)
+    assert red.state == "failed"
+    assert lifecycle.task(red, "gate", "marts.dim_customers")["state"] == "failed"
+    assert lifecycle.task(red, "publish")["state"] == "upstream_failed"
+    log = lifecycle.log(red, "gate", "marts.dim_customers")
+    assert "a customer is live until the day of leaving, which comes after signing up" in log
+    assert re.search(rf"\{{.*'customer_id': {customer}\b.*\}}", log)
+    _is_told(
+        lifecycle,
+        red,
+        "gate[marts.dim_customers]",
+        "a customer is live until the day of leaving",
+        "marts of shop",
+    )
+    assert _published(lifecycle) == publication
+    assert lifecycle.at("warehouse", seen, customer) == before
+    assert [_runs_after(lifecycle, f"activate__{sync}", red) for sync in lifecycle.syncs()] == [[], []]
+    assert _deliveries(lifecycle) == sent
+
+    lifecycle.at(SHOP, "update shop.customers set deleted_at = null where customer_id = %s", customer)
+    assert {run.state for run in lifecycle.through(lifecycle.trigger("ingest__shop"))} == {"success"}
+    lifecycle.everything_agrees()
+
+
+def _deliveries(lifecycle: Lifecycle) -> int:
+    return int(lifecycle.value("warehouse", "select count(*) from ledger.sync_run"))
