@@ -68,7 +68,7 @@ def publish(run: SourceRun, load_id: int) -> Published:
             )  # fmt: skip
         passed = [_publication(run, stream) for stream in manifest.streams if stream.stream not in rejected]
         for name, counts in warehouse.publish(session, manifest, passed, rejected=bool(rejected)).items():
-            log.info("%s: %s", name, counts)
+            log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in vars(counts).items()))
         rows = ledger.stream_rows(session, load_id)
         load = ledger.get_load(session, load_id)
     return Published(load_id, load.manifest or "", load.kind, tuple(rows))
