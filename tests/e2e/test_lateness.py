@@ -9,6 +9,7 @@ from tests.support.lifecycle import Lifecycle, until
 
 def test_a_run_waits_for_what_may_still_be_committed(depot: str, lifecycle: Lifecycle) -> None:
     """The row carries the moment at which its transaction began, and is committed long after the run was asked for."""
+    assert lifecycle.done("ingest__depot").state == "success"  # after the run that the schedule asked for
     arrived = "select count(*) from raw_depot.items where item_id = %s"
     before, yesterday = lifecycle.alerts(), lifecycle.contract(depot).schedule.start
     past = lifecycle.api.call(

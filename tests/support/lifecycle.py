@@ -25,7 +25,7 @@ from tests.support.stack import Stack
 T = TypeVar("T")
 SHOP = "shop"
 #: Generous: others may use the machine as well, and nothing here measures time.
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 def until(found: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
