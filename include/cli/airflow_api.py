@@ -39,7 +39,9 @@ class AirflowApi:
         self.url = os.environ.get("MILLRACE_URL") or ui_url(home)
         password = os.environ.get("MILLRACE_PASSWORD")
         if not password and not home.secrets_file.exists():
-            raise Unreachable("there is no stack here", where=str(home.path), todo="start it with `millrace up`")
+            raise Unreachable(
+                "there is no stack here", where=str(home.path), todo="start it with `millrace up`"
+            )
         if not password:
             password = secrets.load_or_create(home.secrets_file)["AIRFLOW_ADMIN_PASSWORD"]
         self._client = httpx.Client(base_url=self.url, timeout=30)
