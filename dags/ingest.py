@@ -36,7 +36,9 @@ def ingest_dag(contract: SourceContract) -> DAG:
             doc_md="Reached when all went well; the run is judged by it.",
         )
         horizon >> extracted >> staged >> audited >> published >> balanced >> complete
-        audited >> complete >> ingest.close(source).as_teardown()
+        audited >> complete
+        # Also after `balance`: a rejected batch ends `complete` at once, while the other streams are still published.
+        [balanced, complete] >> ingest.close(source).as_teardown()
     return dag
 
 
