@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.e2e.conftest import Demo
 from tests.support.lifecycle import SHOP, Lifecycle, Run, until
+
+#: Many runs and waves of backfills: minutes, not seconds.
+pytestmark = pytest.mark.slow
 
 
 def _hours_ago(hours: int) -> str:
