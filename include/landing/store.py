@@ -6,7 +6,6 @@ The connection's login and password are the access key; its extra holds `bucket`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -67,27 +66,12 @@ class ObjectStore:
         except (BotoCoreError, OSError) as error:
             raise Unreachable(f"broke off while reading: {error}", where=self._where(key)) from error
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys below a prefix, ascending."""
-        token: dict[str, str] = {}
-        while True:
-            answer = self._call("list_objects_v2", prefix, key_argument="Prefix", **token)
-            yield from (entry["Key"] for entry in answer.get("Contents", ()))
-            if not answer.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": answer["NextContinuationToken"]}
-
-    def delete(self, keys: list[str]) -> None:
-        """Delete objects; one that is not there is no error."""
-        for key in keys:
-            self._call("delete_object", key)
-
     def _where(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
-    def _call(self, operation: str, key: str, key_argument: str = "Key", **arguments: Any) -> Any:
+    def _call(self, operation: str, key: str, **arguments: Any) -> Any:
         try:
-            return getattr(self._client, operation)(Bucket=self.bucket, **{key_argument: key}, **arguments)
+            return getattr(self._client, operation)(Bucket=self.bucket, Key=key, **arguments)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in ("NoSuchKey", "404"):
