@@ -81,6 +81,9 @@ def _headline(text: str) -> None:
 
 
 def _make_traffic(transactions: int, workers: int = 4) -> None:
+    import psycopg
+
+    from include.core.errors import TerminalError
     from include.demo.traffic import generate
     from include.stack import databases, ports, secrets
     from include.stack.home import Home
@@ -88,7 +91,13 @@ def _make_traffic(transactions: int, workers: int = 4) -> None:
     home = Home.locate()
     keys = secrets.load_or_create(home.secrets_file)
     owner = databases.conninfo("shop_owner", ports.remembered(home.ports_file)["postgres"], keys)
-    report = generate(owner, transactions=transactions, workers=workers, seed=time.time_ns())
+    try:
+        report = generate(owner, transactions=transactions, workers=workers, seed=time.time_ns())
+    except psycopg.Error as error:
+        raise TerminalError(
+            "the traffic has stopped: the shop refused a transaction", where="database shop",
+            received=str(error).strip(), todo="see: millrace status, millrace psql shop; then again",
+        ) from error  # fmt: skip
     for what, rows in (
         ("inserted", report.inserts),
         ("updated", report.updates),
