@@ -134,9 +134,11 @@ def _mapped(contract: SyncContract, types: dict[str, str]) -> sql.Composed:
         if types[column] in ("numeric", "bigint"):
             value += sql.SQL("::text")
         columns.append(value + sql.SQL(" as ") + sql.Identifier(destination_field))
-    return sql.SQL("(select {} from {} m)").format(
-        sql.SQL(", ").join(columns), sql.Identifier(_SCHEMA, contract.model)
-    )
+    return sql.SQL("(select {} from {} m)").format(sql.SQL(", ").join(columns), _model(contract))
+
+
+def _model(contract: SyncContract) -> sql.Identifier:
+    return sql.Identifier(_SCHEMA, contract.model)
 
 
 def _column_types(session: Session, contract: SyncContract) -> dict[str, str]:
@@ -189,22 +191,25 @@ def _model_version(session: Session, model: str) -> str:
 
 
 def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, key: sql.Identifier) -> None:
-    rows = session.execute(
+    row = session.execute(
         sql.SQL(
-            "select r.{key}::text, count(*) from {source} r"
-            " group by 1 having count(*) > 1 or r.{key}::text is null order by 2 desc limit 5"
+            "select count(*) filter (where key is not null), coalesce(sum(rows) filter (where key is null), 0)"
+            " from (select r.{key}::text as key, count(*) as rows from {source} r group by 1"
+            " having count(*) > 1 or r.{key}::text is null) wrong"
         ).format(key=key, source=source)
-    ).fetchall()
-    if rows:
-        shown = "; ".join(
-            f"{'null' if value is None else repr(value)} {count} times" for value, count in rows
-        )
+    ).fetchone()
+    assert row is not None
+    if any(row):
+        column, model = (name.as_string(session) for name in (sql.Identifier(contract.key), _model(contract)))
         raise TerminalError(
             "a key must stand once for each record, and never be null; nothing was sent",
             where=f"sync {contract.sync!r}, model {_SCHEMA}.{contract.model}, column {contract.key!r}",
-            received=shown,
+            received=f"{row[0]} keys twice or more, {row[1]} rows without one",
             allowed="each value once",
-            todo="correct the model's grain, and give its key the dbt tests unique and not_null",
+            # a key may be an address: it is for whoever may read the model, not for a log
+            todo=f"look at them: select {column}, count(*) from {model} group by 1"
+            f" having count(*) > 1 or {column} is null; correct the model's grain, and give its key the dbt tests"
+            " unique and not_null",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from include.activation.planning import Change, Plan
 from include.core.errors import BooksDoNotBalance
 
 
@@ -14,13 +13,12 @@ class SyncReport:
     """Counts of records: read = unchanged + delivered + rejected + unsent.
 
     rejected: refused in this run, and held back because they were refused too often (`held` of them). unsent:
-    planned, without an answer. `sync_run_id` is the row in `ledger.sync_run`; None for a dry run, which
-    leaves none.
+    planned, without an answer. `sync_run_id` is the row in `ledger.sync_run`.
     """
 
     sync: str
     run_id: str
-    sync_run_id: int | None
+    sync_run_id: int
     model_version: str
     status: str
     read: int
@@ -32,13 +30,10 @@ class SyncReport:
     held: int
     unsent: int
     seconds: float
-    samples: tuple[Change, ...] = ()
 
     def counts(self) -> dict[str, Any]:
-        """The report without samples: names and numbers only, fit for a log or for another task."""
-        counts = asdict(self)
-        del counts["samples"]
-        return counts
+        """The report as a mapping: names and numbers only, fit for a log or for another task."""
+        return asdict(self)
 
     def check_books(self) -> None:
         """See that every record that was read has exactly one fate.
@@ -57,24 +52,3 @@ class SyncReport:
                 allowed="read = unchanged + delivered + rejected + unsent",
                 todo="look at ledger.sync_record; a new run sends what is still missing",
             )
-
-
-def dry_report(plan: Plan, run_id: str, seconds: float) -> SyncReport:
-    """The report of a run that sent nothing on purpose: all that is planned is unsent."""
-    return SyncReport(
-        sync=plan.sync,
-        run_id=run_id,
-        sync_run_id=None,
-        model_version=plan.model_version,
-        status="planned",
-        read=plan.read,
-        unchanged=plan.unchanged,
-        creates=plan.creates,
-        updates=plan.updates,
-        delivered=0,
-        rejected=plan.held,
-        held=plan.held,
-        unsent=plan.planned,
-        seconds=seconds,
-        samples=plan.samples,
-    )

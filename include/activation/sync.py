@@ -10,7 +10,7 @@ from typing import Any
 from include.activation.deliver import Backoff, Delivery, Progress
 from include.activation.destinations import Destination, open_destination
 from include.activation.planning import Plan, PlanCursor, check_breaker, open_plan, planned_batches, samples
-from include.activation.report import SyncReport, dry_report
+from include.activation.report import SyncReport
 from include.activation.session import Session, only_writer, try_lock, unlock, warehouse_session
 from include.activation.state import State, recover
 from include.core.connection import Connection
@@ -51,14 +51,12 @@ def run(
     destination: Connection,
     *,
     run_id: str,
-    dry_run: bool = False,
     backoff: Backoff = _BACKOFF,
     progress: Progress = lambda settled: None,
 ) -> SyncReport:
     """Deliver what changed since the destination last acknowledged it. Safe to run again at any time.
 
     :param run_id: the run that asks; it is kept in the ledger.
-    :param dry_run: plan, check the destination and report, but send and remember nothing.
     :param progress: called with the number of records answered so far.
     :raises TransientError: some records have no answer; the next call sends what is still missing. LeaseHeld
         when another run delivers this sync, Unreachable when the warehouse or the destination does not
@@ -68,13 +66,6 @@ def run(
     :raises BooksDoNotBalance: what was read and what became of it differ.
     """
     started = time.monotonic()
-    if dry_run:
-        target = open_destination(contract, destination)
-        try:
-            target.check()
-        finally:
-            target.close()
-        return dry_report(plan(contract, warehouse), run_id, time.monotonic() - started)
     with warehouse_session(warehouse, contract.sync) as session, only_writer(session, contract.sync):
         recover(session, contract.sync)
         target = open_destination(contract, destination)
