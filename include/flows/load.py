@@ -93,7 +93,7 @@ def _parents(
                 "the batch it refers to is not staged", where=f"{run.where}, load {manifest.load_id}", received=name,
                 todo="it is tried again; if it stays so, clear the run",
             )  # fmt: skip
-        live = f"{raw} where _deleted_at is null"
+        live = f"(select * from {raw} where _deleted_at is null)"
         parents[name] = ((live,) if in_raw else ()) + ((batch,) if staged else ())
     return parents
 

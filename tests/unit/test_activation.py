@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from include.activation import Backoff, Change, SyncReport
+from include.activation import Backoff, SyncReport
 from include.activation.destinations.http import base_url, retry_after
 from include.activation.records import Record
 from include.core.connection import Connection
@@ -30,7 +30,6 @@ REPORT = SyncReport(
     held=2,
     unsent=1,
     seconds=0.1,
-    samples=(Change("create", "c1", '{"email": "ada@example.com"}'),),
 )
 
 
