@@ -27,19 +27,14 @@ def install(conninfo: str, *, writer: str = "crm_writer") -> None:
     """
     delivered = sql.SQL(", ").join(map(sql.Identifier, DELIVERED_COLUMNS))
     with psycopg.connect(conninfo) as connection:
-        database = sql.Identifier(connection.info.dbname)
         connection.execute("select pg_advisory_xact_lock(%s)", (_INSTALL_LOCK,))
         connection.execute("set local client_min_messages to warning")
         connection.execute(_SCHEMA.read_bytes())
         for grant in (
-            # a delivery copies its rows into a temporary table first
-            "grant temporary on database {database} to {writer}",
             "grant usage on schema crm to {writer}",
             "grant select (contact_id, external_id, {delivered}, created_at, updated_at)"
             " on crm.contacts to {writer}",
             "grant insert (external_id, {delivered}) on crm.contacts to {writer}",
             "grant update ({delivered}) on crm.contacts to {writer}",
         ):
-            connection.execute(
-                sql.SQL(grant).format(database=database, writer=sql.Identifier(writer), delivered=delivered)
-            )
+            connection.execute(sql.SQL(grant).format(writer=sql.Identifier(writer), delivered=delivered))
