@@ -25,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_yours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Before any other: no test works on a system of whoever runs it."""
+    with stack.nothing_of_yours(tmp_path_factory.mktemp("shell") / "env"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     """Postgres and S3 for the whole test run."""

@@ -11,14 +11,14 @@ def test_a_run_waits_for_what_may_still_be_committed(depot: str, lifecycle: Life
     """The row carries the moment at which its transaction began, and is committed long after the run was asked for."""
     assert lifecycle.done("ingest__depot").state == "success"  # after the run that the schedule asked for
     arrived = "select count(*) from raw_depot.items where item_id = %s"
-    before, yesterday = lifecycle.alerts(), lifecycle.contract(depot).schedule.start
+    before, past_day = lifecycle.alerts(), lifecycle.contract(depot).schedule.start
     past = lifecycle.api.call(
         "POST",
         "/api/v2/backfills",
         json={
             "dag_id": "ingest__depot",
-            "from_date": f"{yesterday}T00:00:00Z",
-            "to_date": f"{yesterday}T00:00:00Z",
+            "from_date": f"{past_day}T00:00:00Z",
+            "to_date": f"{past_day}T00:00:00Z",
             "reprocess_behavior": "completed",
             "dag_run_conf": {},
         },

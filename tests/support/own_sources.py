@@ -1,13 +1,13 @@
-"""What the stack of a test run knows besides the demo: contracts to change, and databases of one's own.
+"""What the stack of a test run knows: the shop's contracts, and databases that are no demo.
 
-The contracts are a copy, so that no test writes into the project. A stack gets both as a person's shell would give
-them: MILLRACE_CONTRACTS and AIRFLOW_CONN_<ID> in its environment.
+The contracts are a copy, so that no test writes into the project, and only the shop's, so that none runs for a system
+of whoever works here. A stack gets both as a person's shell would give them: MILLRACE_CONTRACTS and AIRFLOW_CONN_<ID>
+in its environment.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,17 +20,25 @@ from include.stack import ports, postgres
 from include.stack.home import PROJECT_ROOT, Home
 from tests.support.stack import Stack
 
+CONTRACTS = PROJECT_ROOT / "include" / "contracts"
+_SHOPS = ("sources/shop", "transforms/shop", "syncs/contacts_api", "syncs/crm_contacts")
 #: Databases that a test may create; each is the connection of the same name.
 DATABASES = ("chinook", "nasty", "depot")
 _READER = "reader_of_tests"
 
 
+def shops_contracts() -> list[Path]:
+    """The files that the demo brings; there may be others beside them, of somebody who works with this clone."""
+    return [CONTRACTS / f"{name}.yaml" for name in _SHOPS]
+
+
 def variables(home: Home, contracts: Path) -> dict[str, str]:
     """Settle the stack's ports, copy the contracts to `contracts`; returns what the stack's shell exports."""
-    shutil.copytree(PROJECT_ROOT / "include" / "contracts", contracts)
-    for path in contracts.rglob("*.yaml"):
+    for path in shops_contracts():
+        copy = contracts / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
         # as they are, but for the patience of their retries
-        path.write_text(re.sub(r"^  delay: .*$", "  delay: 1s", path.read_text(), flags=re.MULTILINE))
+        copy.write_text(re.sub(r"^  delay: .*$", "  delay: 1s", path.read_text(), flags=re.MULTILINE))
     home.create()
     ports.choose(home.ports_file).release()
     port, password = ports.remembered(home.ports_file)["postgres"], uuid.uuid4().hex
@@ -71,16 +79,16 @@ def create_depot(stack: Stack) -> None:
     """A source that nothing is built on, with its contract: runs of it start nothing else.
 
     `items` is read by its cursor and its keys, `readings` whole. A stream that fails its audit does not hold back the
-    other one. Its runs are late after five seconds.
+    other one. Its runs are late after five seconds. It is pulled daily, for four days now.
     """
     with psycopg.connect(stack.postgres.conninfo(), autocommit=True) as admin:
         admin.execute("create database depot")
     with psycopg.connect(stack.postgres.conninfo("depot"), autocommit=True) as admin:
         admin.execute(DEPOT.encode())
     let_read(stack, "depot", "depot")
-    yesterday = datetime.now(timezone.utc).date() - timedelta(days=1)
+    start = datetime.now(timezone.utc).date() - timedelta(days=4)
     folder = Path(stack.variables["MILLRACE_CONTRACTS"]) / "sources"
-    (folder / "depot.yaml").write_text(_DEPOT_CONTRACT.format(start=yesterday))
+    (folder / "depot.yaml").write_text(_DEPOT_CONTRACT.format(start=start))
 
 
 _DEPOT_CONTRACT = """

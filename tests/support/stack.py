@@ -21,6 +21,9 @@ from include.stack.environment import process_environment, ui_url
 from include.stack.home import PROJECT_ROOT, Home
 from include.stack.state import StackState
 
+# what leads Millrace, Airflow, dbt, libpq or an S3 client to systems, settings and accounts of one's own
+_YOURS = ("AIRFLOW", "MILLRACE_", "DBT_", "WAREHOUSE_", "PG", "AWS_")
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -132,6 +135,22 @@ class Stack:
             timeout=timeout,
             check=False,
         )
+
+
+@contextmanager
+def nothing_of_yours(env_file: Path) -> Iterator[None]:
+    """Within it, this process and all that it starts know nothing of the shell's nor of the project's `.env`.
+
+    What stands there are the real systems of whoever runs the tests: their alerts, their CRM, their production.
+
+    :param env_file: an empty file, which takes the place of `.env`.
+    """
+    env_file.touch()
+    with pytest.MonkeyPatch.context() as shell:
+        for name in [name for name in os.environ if name.startswith(_YOURS)]:
+            shell.delenv(name)
+        shell.setenv("MILLRACE_ENV_FILE", str(env_file))
+        yield
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def test_every_address_is_on_loopback(home: Home) -> None:
     assert found["WAREHOUSE_HOST"] == "127.0.0.1"
 
 
-def test_the_users_env_file_wins(home: Home) -> None:
+def test_the_users_env_file_wins(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MILLRACE_ENV_FILE")  # tests know of no such file
     (home.root / ".env").write_text("AIRFLOW_CONN_SHOP=postgres://me@db.example/shop\nMINE=1\n")
     found = module.environment(home)
     assert found["AIRFLOW_CONN_SHOP"] == "postgres://me@db.example/shop"
