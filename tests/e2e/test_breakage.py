@@ -133,7 +133,7 @@ def test_marts_that_break_a_rule_are_seen_by_nobody(first_demo: Demo, lifecycle:
     )
     assert _published(lifecycle) == publication
     assert lifecycle.at("warehouse", seen, customer) == before
-    assert [_runs_after(lifecycle, f"activate__{sync}", red) for sync in lifecycle.syncs()] == [[], []]
+    assert not any(_runs_after(lifecycle, f"activate__{sync}", red) for sync in lifecycle.syncs())
     assert _deliveries(lifecycle) == sent
 
     lifecycle.at(SHOP, "update shop.customers set deleted_at = null where customer_id = %s", customer)

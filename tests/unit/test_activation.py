@@ -92,4 +92,4 @@ def test_personal_data_stays_out_of_repr_and_counts() -> None:
 
 
 def test_the_contracts_of_the_demo_are_valid() -> None:
-    assert [contract.sync for contract in load_all(SyncContract)] == ["contacts_api", "crm_contacts"]
+    assert {"contacts_api", "crm_contacts"} <= {contract.sync for contract in load_all(SyncContract)}
