@@ -12,6 +12,7 @@ import pytest
 
 from include.stack import postgres
 from tests.support.lifecycle import Lifecycle
+from tests.support.missing import left_out
 from tests.support.own_sources import let_read
 
 NASTY = Path(__file__).parents[1] / "integration" / "nasty.sql"
@@ -22,7 +23,7 @@ def chinook(lifecycle: Lifecycle) -> str:
     """A music shop's database as its makers give it away: no `updated_at` anywhere, and keys of two columns."""
     script = os.environ.get("CHINOOK_SQL")
     if not script or not Path(script).is_file():
-        pytest.skip("CHINOOK_SQL names no file: the Chinook script for PostgreSQL is needed")
+        left_out("chinook", "CHINOOK_SQL names no file: the Chinook script for PostgreSQL is needed")
     psql = str(postgres.package_binaries() / "psql")
     # the script creates the database, and connects to it by itself
     subprocess.run(

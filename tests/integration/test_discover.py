@@ -21,6 +21,7 @@ from include.sources.contract_draft import draft
 from include.sources.postgres.discover import discover
 from include.stack import postgres
 from tests.support.carried import unequal_streams
+from tests.support.missing import left_out
 
 NASTY = Path(__file__).with_name("nasty.sql")
 TODAY = date(2026, 11, 20)
@@ -232,7 +233,7 @@ def test_a_name_that_cannot_be_a_source_is_refused_before_anything_is_read(
 def chinook(postgres_server: Any) -> Iterator[str]:
     script = os.environ.get("CHINOOK_SQL")
     if not script or not Path(script).is_file():
-        pytest.skip("CHINOOK_SQL names no file: the Chinook script for PostgreSQL is needed")
+        left_out("chinook", "CHINOOK_SQL names no file: the Chinook script for PostgreSQL is needed")
     psql = [
         str(postgres.package_binaries() / "psql"),
         "-q",

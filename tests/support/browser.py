@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -28,8 +29,15 @@ RUN_ENDS = 600_000
 
 
 def chromium() -> str | None:
-    """The path of the Chromium on this machine, or None."""
-    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    """The path of the Chromium on this machine, or else of the one that `playwright install chromium` left; or None."""
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    return found or _playwrights()
+
+
+def _playwrights() -> str | None:
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
 
 
 @contextmanager

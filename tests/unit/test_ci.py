@@ -48,6 +48,17 @@ def test_the_fast_tests_check_the_dags() -> None:
     assert re.search(r"^test-fast:.*\bcheck-dags\b", MAKEFILE, re.MULTILINE)
 
 
+def test_the_whole_suite_leaves_out_nothing_but_what_it_says() -> None:
+    steps = JOBS["all"]["steps"]
+    (suite,) = [step for step in steps if step.get("run") == "make test"]
+    assert suite["env"] == {"TESTS_WITHOUT": "chinook"}  # a Chromium is there:
+    assert steps.index(suite) > next(
+        number
+        for number, step in enumerate(steps)
+        if "playwright install --with-deps chromium" in step.get("run", "")
+    )
+
+
 def test_every_file_that_a_step_names_exists() -> None:
     for step in _steps():
         if step.get("uses", "").startswith("./"):
