@@ -15,9 +15,10 @@ def transform_dag(contract: TransformContract) -> DAG:
         **dag_arguments(contract),
         schedule=AssetAny(*(raw_asset(source) for source in contract.sources)),
     ) as dag:
-        gated = transform.gate.partial(name=name).expand_kwargs(transform.gated_tables())
+        built = transform.dbt_build(contract)
+        gated = transform.gate.partial(name=name).expand_kwargs(transform.gated_tables(built))
         published = transform.publish.override(outlets=[asset])(name, asset)
-        transform.begin(name) >> transform.dbt_build(contract) >> gated >> published
+        transform.begin(name) >> built >> gated >> published
     return dag
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
-from include.core.errors import TerminalError
+from include.core.errors import GateFailed, TerminalError
 from include.quality import gate, suites
 from include.warehouse import ledger, marts
 from include.warehouse.connect import connected
@@ -33,13 +33,21 @@ class Transform:
     def begin(self) -> None:
         """Start with an empty candidate."""
         with connected(self._transformer()) as session:
-            marts.clear_candidate(session, self.run_id)
+            marts.clear_candidate(session, self.contract.transform, self.run_id)
 
     def audit(self, schema: str, table: str) -> gate.Verdict:
         """Judge one table of the candidate by its suite.
 
-        :raises GateFailed: with the failing expectations and examples of rows.
+        :raises GateFailed: with the failing expectations and examples of rows; or the table has no suite.
         """
+        suite = suites.file(schema, table)
+        if not suite.is_file():
+            raise GateFailed(
+                "no suite says what must hold in this table, so it is not published",
+                where=f"{schema}.{table}",
+                allowed="a suite for each table that is published; its list of expectations may be short",
+                todo=f"write {suite} (docs/how-to/add-a-suite.md), then clear the run",
+            )
         key, personal = self._key_and_personal_columns(table)
         verdict = gate.audit(
             self._transformer(),
@@ -73,11 +81,11 @@ class Transform:
         model = next((n for n in nodes if n["resource_type"] == "model" and n["name"] == table), None)
         if model is None:
             raise TerminalError(
-                "a suite is written for a table that dbt does not build",
+                "dbt no longer knows a model that this run has to judge",
                 where=f"transform {self.contract.transform!r}",
                 received=table,
                 allowed="the name of a model",
-                todo="rename or remove the suite in include/suites, or run dbt parse after adding the model",
+                todo="start a new run: this one is of the time before the model was removed or renamed",
             )
         keys = [c["columns"] for c in model["constraints"] if c["type"] == "primary_key"]
         personal = {name for name, column in model["columns"].items() if column["config"]["meta"].get("pii")}

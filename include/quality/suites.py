@@ -38,12 +38,17 @@ def suites_folder() -> Path:
     return Path(os.environ.get("MILLRACE_SUITES") or Path(__file__).resolve().parents[1] / "suites")
 
 
+def file(schema: str, table: str) -> Path:
+    """Where the suite of a table is written, whether it is there or not."""
+    return suites_folder() / schema / f"{table}.py"
+
+
 def written(schema: str, table: str) -> list[Expectation]:
     """The hand-written expectations of a table, from `<suites>/<schema>/<table>.py`; none when there is no such file.
 
     :raises ContractError: the file has no function `expectations`.
     """
-    path = suites_folder() / schema / f"{table}.py"
+    path = file(schema, table)
     if not path.is_file():
         return []
     spec = importlib.util.spec_from_file_location(f"suite {schema}.{table}", path)

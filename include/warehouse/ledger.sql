@@ -119,3 +119,5 @@ create table if not exists ledger.model_result (
 grant select on ledger.model_result to millrace_activator, millrace_developer, millrace_analyst;
 grant select on ledger.gate_result to millrace_developer;
 grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;
+-- A build that starts anew takes back what was said of the one before.
+grant delete on ledger.gate_result to millrace_transformer;

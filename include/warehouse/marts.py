@@ -29,10 +29,16 @@ def candidate(schema: str) -> str:
     return f"{schema}_candidate"
 
 
-def clear_candidate(session: Session, run_id: str) -> None:
-    """Start with an empty candidate that belongs to one run, so that nothing of an older build is published with it."""
+def clear_candidate(session: Session, transform: str, run_id: str) -> None:
+    """Start with an empty candidate that belongs to one run, so that nothing of an older build is published with it.
+
+    What the gate said of an earlier build of the same run goes too: it has not seen this one.
+    """
     with session.transaction():
         _lock(session)
+        session.execute(
+            "delete from ledger.gate_result where transform = %s and run_id = %s", (transform, run_id)
+        )
         for schema in READERS:
             session.execute(
                 sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema)))
@@ -58,20 +64,25 @@ def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
 def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[int, dict[str, dict[str, int]]]:
     """Make the candidate what consumers see, all tables at once. Returns the publication's id and rows by table.
 
-    A run that has published already changes nothing, whatever another run has built meanwhile.
+    A run that has published what it built changes nothing, whatever another run has built meanwhile; one that was
+    cleared and has built again publishes again.
 
-    :raises TerminalError: this run has no candidate, or its gate failed, or consumers' views depend on what would go.
+    :raises GateFailed: a table of the candidate did not pass its gate in this run, or was never judged.
+    :raises TerminalError: this run has no candidate, or consumers' views depend on what would go.
     :raises TransientError: a consumer's open transaction does not let go of the views.
     """
     with session.transaction():
         _lock(session)
-        done = session.execute(
-            "select publication_id, relations from ledger.publication where transform = %s and run_id = %s"
-            " and dropped_at is null order by publication_id desc limit 1",
-            (transform, run_id),
-        ).fetchone()
-        if done:
-            return done[0], done[1]
+        owners = _owners(session)
+        if owners != [run_id]:
+            done = session.execute(
+                "select publication_id, relations from ledger.publication where transform = %s and run_id = %s"
+                " and dropped_at is null order by publication_id desc limit 1",
+                (transform, run_id),
+            ).fetchone()
+            if done:
+                return done[0], done[1]
+            raise _nothing(transform, run_id, owners)
         relations = _passed_candidate(session, transform, run_id)
         row = session.execute(
             "insert into ledger.publication (transform, run_id, relations) values (%s, %s, %s) returning publication_id",
@@ -128,31 +139,52 @@ def publications(session: Session, transform: str) -> list[tuple[int, datetime, 
     ).fetchall()
 
 
-def _passed_candidate(session: Session, transform: str, run_id: str) -> dict[str, dict[str, int]]:
-    """The tables of the candidate, if it is this run's and nothing in it failed its gate."""
-    where, todo = f"transform {transform!r}, run {run_id!r}", "clear the run from its first task"
-    owners = session.execute(
+def _owners(session: Session) -> list[str | None]:
+    """The runs that began what stands in the candidate schemas."""
+    rows = session.execute(
         "select distinct obj_description(oid, 'pg_namespace') from pg_namespace where nspname = any(%s)",
         ([candidate(schema) for schema in READERS],),
-    ).fetchall()
-    relations = candidate_tables(session) if owners == [(run_id,)] else {}
-    if not any(relations.values()):
-        raise TerminalError(
-            "there is nothing of this run to publish",
-            where=where,
-            received=f"a candidate of {owners}",
-            todo=todo,
-        )
-    failed = session.execute(
-        "select relation from ledger.gate_result where transform = %s and run_id = %s and not passed order by 1",
-        (transform, run_id),
-    ).fetchall()
-    if failed:
+    )
+    return [row[0] for row in rows]
+
+
+def _nothing(transform: str, run_id: str, owners: list[str | None]) -> TerminalError:
+    return TerminalError(
+        "there is nothing of this run to publish",
+        where=f"transform {transform!r}, run {run_id!r}",
+        received=f"a candidate of {owners}",
+        todo="clear the run from its first task",
+    )
+
+
+def _passed_candidate(session: Session, transform: str, run_id: str) -> dict[str, dict[str, int]]:
+    """The tables of this run's candidate, if each of them passed its gate."""
+    relations = candidate_tables(session)
+    built = [f"{schema}.{table}" for schema, tables in relations.items() for table in tables]
+    if not built:
+        raise _nothing(transform, run_id, [run_id])
+    verdicts = dict(
+        session.execute(
+            "select relation, passed from ledger.gate_result where transform = %s and run_id = %s",
+            (transform, run_id),
+        ).fetchall()
+    )
+    where = f"transform {transform!r}, run {run_id!r}"
+    if failed := sorted(relation for relation, passed in verdicts.items() if not passed):
         raise GateFailed(
             "the gate failed, so nothing of this build is published",
             where=where,
-            received=", ".join(row[0] for row in failed),
-            todo=todo,
+            received=", ".join(failed),
+            todo="clear the run from its first task",
+        )
+    if unjudged := [relation for relation in built if relation not in verdicts]:
+        suites = ", ".join(f"include/suites/{relation.replace('.', '/')}.py" for relation in unjudged)
+        raise GateFailed(
+            "the gate has not judged every table, so nothing of this build is published",
+            where=where,
+            received=", ".join(unjudged),
+            allowed="a passed gate of this run for each table that was built",
+            todo=f"see that each has its suite ({suites}), then clear the run from its first task",
         )
     return relations
 

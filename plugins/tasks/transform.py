@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, get_current_context, task
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
-from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from include.core.contracts import TransformContract
 from include.core.errors import TerminalError
@@ -96,13 +96,17 @@ def _transform(name: str) -> Transform:
     return Transform(contract, context.connect, context.run_id(), MANIFEST)
 
 
-def gated_tables() -> list[dict[str, str]]:
-    """Schema and table of each suite of what is published; from file names, so that parsing imports no suite."""
-    folder = Path(__file__).resolve().parents[2] / "include" / "suites"
+def gated_tables(build: DbtTaskGroup) -> list[dict[str, str]]:
+    """Schema and table of each model that this transform builds and publishes, whether it has a suite or not."""
+    models = [
+        node
+        for node in build.dbt_graph.filtered_nodes.values()
+        if node.resource_type == DbtResourceType.MODEL
+    ]
     return [
-        {"schema": schema, "table": path.stem}
+        {"schema": schema, "table": table}
         for schema in ("marts", "activation")
-        for path in sorted((folder / schema).glob("*.py"))
+        for table in sorted(_model(node) for node in models if node.config.get("schema") == schema)
     ]
 
 

@@ -65,10 +65,16 @@ def _condition(condition: Any) -> Any:
     return {condition["__type"].removeprefix("asset_"): [_condition(part) for part in condition["objects"]]}
 
 
+def _known_instances(task: Any) -> list[str]:
+    """What a mapped task is mapped over, where the DAG file says so; none where a run finds out."""
+    values = task.op_kwargs_expand_input.value
+    return [".".join(map(str, one.values())) for one in values] if isinstance(values, list) else []
+
+
 def _node(task: Any) -> dict[str, Any]:
     node: dict[str, Any] = {"then": sorted(task.downstream_task_ids)}
     if task.is_mapped:
-        node["mapped"] = True
+        node["mapped"] = _known_instances(task) or True
     if task.trigger_rule != "all_success":
         node["trigger_rule"] = task.trigger_rule.value
     if task.is_teardown:

@@ -41,19 +41,42 @@ def as_role(pipeline: Pipeline) -> Callable[..., list[tuple[Any, ...]]]:
 
 
 @pytest.fixture
-def build(pipeline: Pipeline, as_role: Callable[..., Any], tmp_path: Path) -> Callable[..., Transform]:
-    """`build(run_id, statements)` begins a run and fills its candidate, as dbt would."""
+def suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of suites; those of `one`, `two` and `contacts` ask for a row."""
+    for relation in ("marts/one", "marts/two", "activation/contacts"):
+        file = tmp_path / "suites" / f"{relation}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            "import great_expectations.expectations as gxe\n"
+            "def expectations():\n"
+            "    return [gxe.ExpectTableRowCountToBeBetween(min_value=1)]\n"
+        )
+    monkeypatch.setenv("MILLRACE_SUITES", str(tmp_path / "suites"))
+    return tmp_path / "suites"
+
+
+@pytest.fixture
+def build(
+    pipeline: Pipeline, as_role: Callable[..., Any], suites: Path, tmp_path: Path
+) -> Callable[..., Transform]:
+    """`build(run_id, statements)` begins a run, fills its candidate as dbt would, and lets the gate judge each table."""
     columns = {"id": {"config": {"meta": {}}}, "name": {"config": {"meta": {"pii": "direct"}}}}
-    model = {"resource_type": "model", "name": "one", "columns": columns}
+    model = {"resource_type": "model", "columns": columns}
     model["constraints"] = [{"type": "primary_key", "columns": ["id"]}]
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"nodes": {"model.shop.one": model}}))
+    nodes = {f"model.shop.{name}": {**model, "name": name} for name in ("one", "two", "contacts")}
+    manifest.write_text(json.dumps({"nodes": nodes}))
 
-    def run(run_id: str, *statements: str) -> Transform:
+    def run(run_id: str, *statements: str, gated: bool = True) -> Transform:
         transform = Transform(SHOP, pipeline.connect, run_id, manifest)
         transform.begin()
         for statement in statements:
             as_role("transformer", statement)
+        built = (
+            "select split_part(schemaname, '_', 1), tablename from pg_tables where schemaname ~ '_candidate$'"
+        )
+        for schema, table in pipeline.at_warehouse(built) if gated else ():
+            transform.audit(schema, table)
         return transform
 
     return run
@@ -141,11 +164,50 @@ def test_what_a_failed_build_left_is_not_published_by_the_next_run(build: Any, a
 def test_a_candidate_of_another_run_is_not_published(build: Any, pipeline: Pipeline) -> None:
     first = build("first", ONE)
     version, _ = first.publish()
-    build("second", ONE.replace("'a'", "'bad'"))  # its gate would fail, so it stays a candidate
+    build("second", ONE.replace("'a'", "'bad'"), gated=False)
     assert first.publish()[0] == version
     with pytest.raises(TerminalError, match="nothing of this run"):
         Transform(SHOP, pipeline.connect, "third", Path("none")).publish()
     assert pipeline.at_warehouse("select name from marts.one") == [("a",)]
+
+
+def test_a_run_that_is_cleared_publishes_what_it_builds_now(build: Any, pipeline: Pipeline) -> None:
+    first, _ = build("run", ONE).publish()
+    again = build("run", ONE.replace("'a'", "'corrected'"))
+    second, _ = again.publish()
+    assert second > first
+    assert pipeline.at_warehouse("select name from marts.one") == [("corrected",)]
+    assert again.publish()[0] == second  # it published what it had built; there is nothing new
+    assert [version for version, *_ in publications("shop", pipeline.connect)] == [second, first]
+
+
+def test_what_the_gate_has_not_judged_is_not_published(build: Any, pipeline: Pipeline) -> None:
+    build("run", ONE, TWO).publish()
+    # built anew by the same run: what the gate said before was about other rows
+    again = build("run", ONE.replace("'a'", "'unseen'"), TWO, gated=False)
+    with pytest.raises(GateFailed, match=r"received: marts\.one, marts\.two"):
+        again.publish()
+    again.audit("marts", "one")
+    with pytest.raises(GateFailed, match=r"received: marts\.two\n") as caught:
+        again.publish()
+    assert "include/suites/marts/two.py" in str(caught.value)
+    assert pipeline.at_warehouse("select name from marts.one") == [("a",)]
+    again.audit("marts", "two")
+    again.publish()
+    assert pipeline.at_warehouse("select name from marts.one") == [("unseen",)]
+
+
+def test_a_table_without_a_suite_fails_the_gate_and_is_told_which_file_to_write(
+    build: Any, suites: Path
+) -> None:
+    missing = suites / "marts" / "one.py"
+    missing.unlink()
+    transform = build("run", ONE, gated=False)
+    with pytest.raises(GateFailed, match="no suite") as caught:
+        transform.audit("marts", "one")
+    assert f"write {missing}" in str(caught.value)
+    with pytest.raises(GateFailed, match="not judged every table"):
+        transform.publish()
 
 
 def test_a_reader_who_does_not_let_go_delays_a_publication_and_nobody_else(
@@ -162,18 +224,14 @@ def test_a_reader_who_does_not_let_go_delays_a_publication_and_nobody_else(
     assert as_role("analyst", "select name from marts.one") == [("b",)]
 
 
-def test_the_gate_names_the_rule_and_the_rows(
-    build: Any, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "marts").mkdir()
-    (tmp_path / "marts" / "one.py").write_text(
+def test_the_gate_names_the_rule_and_the_rows(build: Any, pipeline: Pipeline, suites: Path) -> None:
+    (suites / "marts" / "one.py").write_text(
         "import great_expectations.expectations as gxe\n"
         "def expectations():\n"
         "    return [gxe.ExpectColumnValuesToBeBetween(column='id', min_value=5, description='ids start at five'),\n"
         "            gxe.ExpectColumnValueLengthsToEqual(column='name', value=9, description='names are long')]\n"
     )
-    monkeypatch.setenv("MILLRACE_SUITES", str(tmp_path))
-    transform = build("first", ONE)
+    transform = build("first", ONE, gated=False)
     with pytest.raises(GateFailed, match="ids start at five: 1 of 1 rows") as caught:
         transform.audit("marts", "one")
     with pytest.raises(GateFailed, match=r"marts\.one"):
@@ -197,6 +255,8 @@ def test_each_role_can_do_its_own_work_and_no_other(build: Any, as_role: Any, pi
         ("transformer", "insert into raw_x.t values (2)"),
         ("transformer", "update ledger.watermark set watermark = null"),
         ("transformer", "select * from ledger.sync_record"),
+        ("transformer", "delete from ledger.publication"),
+        ("transformer", "delete from ledger.model_result"),
         ("loader", "drop view marts.one"),
         ("loader", "insert into ledger.publication (transform, run_id, relations) values ('x', 'x', '{}')"),
         ("activator", "select * from raw_x.t"),
