@@ -2,7 +2,7 @@
 # Makes .venv with everything in requirements.txt and the project itself. Costs nothing when that is already so.
 #   MILLRACE_PYTHON   the Python to use instead of the first fitting one on PATH
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD venv=$PWD/.venv
 
 die() { printf 'setup: %s\n' "$@" >&2; exit 1; }
@@ -14,14 +14,20 @@ find_python() {
     command -v "$MILLRACE_PYTHON"
     return
   fi
-  # the one that .venv was made with, so that naming another once is enough
-  if fits "$venv/bin/python"; then echo "$venv/bin/python"; return; fi
+  # the one that .venv was made with, so that naming another once is enough; itself, as .venv may have to go
+  if fits "$venv/bin/python"; then
+    "$venv/bin/python" -c 'import os, sys; print(os.path.realpath(sys.executable))'
+    return
+  fi
   for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
     if fits "$candidate"; then command -v "$candidate"; return; fi
   done
   die "no Python 3.10, 3.11, 3.12 or 3.13 on PATH (python3 is $(python3 --version 2>&1 || true))" \
     "install one, or name it: make setup MILLRACE_PYTHON=/path/to/python3.12"
 }
+
+# programs in .venv/bin name their Python by its path: where .venv was moved or copied, none of them starts
+at_its_place() { [ "$(. "$venv/bin/activate" >/dev/null 2>&1 && printf '%s' "$VIRTUAL_ENV")" = "$venv" ]; }
 
 # uv does not read pip's configuration: where pip would look for packages, uv shall look too
 like_pip() {
@@ -54,8 +60,9 @@ if [ "$(cat "$venv/.ready" 2>/dev/null || true)" = "$wanted" ]; then exit 0; fi
 
 echo "setting up .venv with $("$python" --version) (once; one to a few minutes when nothing is cached)"
 rm -f "$venv/.ready"
-if ! fits "$venv/bin/python" || [ "$("$venv/bin/python" -c 'import sys; print(sys.version, sys.base_prefix)')" != \
-  "$("$python" -c 'import sys; print(sys.version, sys.base_prefix)')" ]; then
+if ! fits "$venv/bin/python" || ! at_its_place ||
+  [ "$("$venv/bin/python" -c 'import sys; print(sys.version, sys.base_prefix)')" != \
+    "$("$python" -c 'import sys; print(sys.version, sys.base_prefix)')" ]; then
   rm -rf "$venv/bin" "$venv/lib" "$venv/lib64" "$venv/include" "$venv/pyvenv.cfg"
   "$python" -m venv "$venv" || die "$python cannot make a virtual environment" \
     "on Debian and Ubuntu: apt-get install python3-venv"

@@ -23,6 +23,7 @@ from types import FrameType
 from include.core.errors import MillraceError
 from include.stack import ports, processes, secrets, units
 from include.stack.environment import environment
+from include.stack.errors import StackError
 from include.stack.home import Home
 from include.stack.processes import Identity
 from include.stack.state import (
@@ -160,28 +161,45 @@ class Supervisor:
         state = self.state.units[unit.name]
         state.started, state.took, state.process = time.time(), None, None
         try:
-            launch = unit.launch(self.context)
+            child = self._launch(unit)
         except MillraceError as error:
-            self.home.log(unit.name).open("a").write(f"{error}\n")
+            with self.home.log(unit.name).open("a") as log:
+                log.write(f"{error}\n")
             self._enter(unit.name, FAILED, str(error))
             return
-        if launch is None:
+        if child is None:
             self._enter(unit.name, DONE, "nothing to do")
             return
-        options = {"cwd": str(self.home.root), "env": dict(os.environ), **launch.options}
-        options["env"] |= {"MILLRACE_HOME": str(self.home.path), "MILLRACE_SERVICE_OF": str(self.home.path)}
-        with _log_file(self.home.log(unit.name)).open("ab") as log:
-            child = subprocess.Popen(
-                launch.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                **options,
-            )
         self.children[unit.name] = child
         state.process, state.exit = Identity.of(child.pid), None
         self._enter(unit.name, STARTING)
+
+    def _launch(self, unit: Unit) -> subprocess.Popen[bytes] | None:
+        """Start the unit's process; None when it has nothing to run."""
+        assert self.context is not None
+        try:
+            launch = unit.launch(self.context)
+            if launch is None:
+                return None
+            options = {"cwd": str(self.home.root), "env": dict(os.environ), **launch.options}
+            options["env"] |= {
+                "MILLRACE_HOME": str(self.home.path),
+                "MILLRACE_SERVICE_OF": str(self.home.path),
+            }
+            with _log_file(self.home.log(unit.name)).open("ab") as log:
+                return subprocess.Popen(
+                    launch.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    **options,
+                )
+        except OSError as error:
+            raise StackError(
+                "could not be started", where=unit.name, received=str(error),
+                todo="remove the cause, then `millrace up`; when the clone was moved, `make setup` first",
+            ) from error  # fmt: skip
 
     def _look_after(self, unit: Unit) -> None:
         assert self.context is not None

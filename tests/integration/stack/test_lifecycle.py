@@ -20,7 +20,7 @@ from include.stack import control, postgres
 from include.stack.errors import StackError
 from include.stack.home import Home
 from include.stack.processes import Identity
-from include.stack.state import HEALTHY, StackState
+from include.stack.state import FAILED, HEALTHY, StackState
 from tests.support.stack import Stack
 
 
@@ -190,6 +190,35 @@ def test_a_service_that_cannot_start_is_named_with_its_last_lines(new_home: Call
     version.write_text("18\n")
     _up(home)
     assert _answers(home)
+
+
+def test_a_program_that_cannot_be_run_fails_alone(new_home: Callable[..., Home], tmp_path: Path) -> None:
+    """As the programs of an environment that was moved: it is there, and the interpreter that it names is not."""
+    home, program = new_home(), tmp_path / "moved"
+    program.write_text(f"#!{tmp_path}/gone/bin/python\n")
+    program.chmod(0o755)
+    script = (
+        "from include.stack import supervisor; from include.stack.units import PROFILES, Launch, Unit;"
+        f"PROFILES['throw-away'] += (Unit('moved', lambda _context: Launch([{str(program)!r}])),);"
+        "supervisor.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "--profile", "throw-away"],
+        env={**os.environ, "MILLRACE_HOME": str(home.path)},
+        start_new_session=True,
+    )
+    try:
+        assert _eventually(
+            lambda: home.state_file.exists() and _state(home).units["postgres"].state == HEALTHY
+        )
+        failed = _state(home).units["moved"]
+        assert failed.state == FAILED
+        assert str(program) in failed.reason
+        assert "make setup" in home.log("moved").read_text()
+        assert _answers(home)
+    finally:
+        control.down(home)
+        process.wait(60)
 
 
 def test_a_used_port_is_avoided(new_home: Callable[..., Home]) -> None:
