@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 _PANEL = "Demo"
 _INGEST, _TRANSFORM = "ingest__shop", "transform__shop"
-#: How long a run may take to be started by what it waits for.
-_PATIENCE = 60
 
 
 def register(app: typer.Typer) -> None:
@@ -109,14 +107,13 @@ def _make_traffic(transactions: int, workers: int = 4) -> None:
 
 
 def _first_run(api: AirflowApi) -> str:
-    """Airflow starts the interval that ended last by itself; a run by hand would only queue up behind it."""
+    """A run by hand would only queue up behind one that is going. Airflow starts one by itself when the DAG is new."""
+    from include.cli.waiting import going
+
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        runs = api.runs(_INGEST)
-        if runs:
-            return str(runs[0]["dag_run_id"])
+    while not (runs := api.runs(_INGEST)) and time.monotonic() < deadline:
         time.sleep(0.5)
-    return api.trigger(_INGEST, {})
+    return next(iter(going(runs)), None) or api.trigger(_INGEST, {})
 
 
 def _follow(api: AirflowApi, dag_id: str, run_id: str) -> None:
@@ -129,11 +126,15 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str) -> None:
 
 def _follow_caused(api: AirflowApi, dag_id: str, upstream_run: str) -> str:
     """Follow the run that an asset event of another one starts."""
+    from include.cli.waiting import Patience
     from include.core.errors import TerminalError
 
-    deadline = time.monotonic() + _PATIENCE
-    while (found := api.run_caused_by(dag_id, upstream_run)) is None:
-        if time.monotonic() > deadline:
+    patience = Patience(time.monotonic())
+    while True:
+        runs = api.runs(dag_id)
+        if found := api.run_caused_by(dag_id, upstream_run):
+            break
+        if patience.ends(runs, time.monotonic()):
             raise TerminalError(
                 "the run did not start by itself", where=dag_id, received=f"{upstream_run} has succeeded",
                 todo="see: millrace status, millrace logs scheduler",

@@ -1,4 +1,4 @@
-"""What the demo refuses before it touches a database, and how it keeps its books."""
+"""What the demo refuses before it touches a database, how it keeps its books, and which runs it waits for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from include.cli.waiting import Patience, going
 from include.core.errors import TerminalError
 from include.demo.books import Books
 from include.demo.seed import seed
@@ -38,3 +39,33 @@ def test_books_add_up_and_leave_out_tables_without_changes() -> None:
     assert report.inserts == {"order_items": 3, "orders": 3}
     assert report.deletes == {"order_items": 1}
     assert report.updates == {}
+
+
+def _runs(*states: str) -> list[dict[str, object]]:
+    """Runs as Airflow's API lists them: newest first."""
+    return [{"dag_run_id": f"run {-number}", "state": state} for number, state in enumerate(states)]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ((), []),
+        (("failed",), []),
+        (("success", "failed"), []),
+        (("running",), ["run 0"]),
+        (("queued", "running", "failed"), ["run -1", "run 0"]),
+        (("failed", "running"), ["run -1"]),
+    ],
+)
+def test_a_run_that_has_ended_is_not_waited_for(states: tuple[str, ...], expected: list[str]) -> None:
+    assert going(_runs(*states)) == expected
+
+
+def test_patience_does_not_end_while_the_dag_has_another_run() -> None:
+    patience = Patience(0)
+    assert not patience.ends(_runs("failed"), 59)
+    assert not patience.ends(_runs("running", "failed"), 100)
+    assert not patience.ends(_runs("queued"), 5000)
+    assert not patience.ends(_runs("success"), 5059)
+    assert patience.ends(_runs("success"), 5061)
+    assert Patience(0).ends(_runs(), 61)
