@@ -32,13 +32,18 @@ def shops_contracts() -> list[Path]:
     return [CONTRACTS / f"{name}.yaml" for name in _SHOPS]
 
 
-def variables(home: Home, contracts: Path) -> dict[str, str]:
-    """Settle the stack's ports, copy the contracts to `contracts`; returns what the stack's shell exports."""
+def copied(contracts: Path) -> Path:
+    """Copy the shop's contracts to this folder, as they are but for the patience of their retries; returns it."""
     for path in shops_contracts():
         copy = contracts / path.parent.name / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        # as they are, but for the patience of their retries
         copy.write_text(re.sub(r"^  delay: .*$", "  delay: 1s", path.read_text(), flags=re.MULTILINE))
+    return contracts
+
+
+def variables(home: Home, contracts: Path) -> dict[str, str]:
+    """Settle the stack's ports, copy the contracts to `contracts`; returns what the stack's shell exports."""
+    copied(contracts)
     home.create()
     ports.choose(home.ports_file).release()
     port, password = ports.remembered(home.ports_file)["postgres"], uuid.uuid4().hex
