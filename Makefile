@@ -32,8 +32,8 @@ logs: setup ## show the last log lines of every service (ARGS="scheduler -f")
 reset: setup ## delete all local data of a stopped stack; asks first (ARGS=--yes)
 	@$(MILLRACE) reset $(ARGS)
 
-test: setup ## run the tests: fast, dbt, integration, end to end (ARGS="-m slow": the slow ones)
-	@$(BIN)/python -m pytest -m "not bench and not slow" $(ARGS)
+test: setup ## run the tests: fast, dbt, integration, end to end
+	@$(BIN)/python -m pytest -m "not bench" $(ARGS)
 
 test-fast: setup check-dags ## check the DAGs and run the unit tests, in seconds and without a service
 	@$(BIN)/python -m pytest -m unit $(ARGS)

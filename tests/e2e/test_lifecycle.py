@@ -86,9 +86,6 @@ def test_the_rest_of_a_clone_is_told_what_failed(first_demo: Demo, lifecycle: Li
     assert "what happened" not in failed.stdout
     run = Run("ingest__shop", _ingest_run(failed.stdout))
     assert "SchemaChanged" not in lifecycle.alert_of(run).splitlines()[0]
-    through = lifecycle.through(lifecycle.trigger("ingest__shop"))
-    assert {run.state for run in through} == {"success"}
-    lifecycle.everything_agrees()
 
 
 def _models() -> tuple[int, int]:
