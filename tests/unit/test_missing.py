@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.support.browser import chromium
 from tests.support.missing import left_out
 
 
@@ -24,3 +28,16 @@ def test_what_is_missing_is_skipped_and_in_ci_an_error(
     monkeypatch.setenv("TESTS_WITHOUT", without)
     with pytest.raises(outcome, match="no script"):
         left_out("chinook", "no script")
+
+
+def test_a_chromium_that_playwright_installed_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
+    assert chromium() is None
+    with sync_playwright() as playwright:
+        place = Path(playwright.chromium.executable_path)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert chromium() == str(place)
