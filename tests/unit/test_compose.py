@@ -227,17 +227,8 @@ def test_what_the_local_stack_sets_is_set_here_too(tmp_path: Path) -> None:
     of_one_machine = {"MILLRACE_HOME", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"}
     by_flags = {"AIRFLOW__API__HOST", "AIRFLOW__API__PORT"}
     for_people = {"AIRFLOW_CONN_WAREHOUSE_ANALYST"}
-    own = set(_user_settings())
-    assert (
-        set(environment(Home(tmp_path))) - own <= here | of_the_image | of_one_machine | by_flags | for_people
-    )
+    assert set(environment(Home(tmp_path))) <= here | of_the_image | of_one_machine | by_flags | for_people
     assert all(f"{name}=" in IMAGE for name in of_the_image)
-
-
-def _user_settings() -> dict[str, str]:
-    from include.stack.secrets import read_env_file
-
-    return read_env_file(PROJECT_ROOT / ".env")
 
 
 def test_services_are_hardened() -> None:
