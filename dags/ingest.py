@@ -15,7 +15,7 @@ def ingest_dag(contract: SourceContract) -> DAG:
     with DAG(
         **dag_arguments(contract),
         schedule=CronDataIntervalTimetable(contract.schedule.cron, contract.schedule.timezone),
-        start_date=first_day(contract),
+        start_date=first_day(contract.schedule),
         params=ingest.trigger_form(contract),
     ) as dag:
         horizon = ingest.wait_for_commit_horizon.override(timeout=contract.impact.horizon_timeout)(source)

@@ -14,6 +14,7 @@ from airflow.sdk.configuration import conf
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.affected import affected
 from include.core.contracts.common import DagContract
+from include.core.contracts.still import StillSaid, still_said
 from include.core.errors import ContractError
 
 log = logging.getLogger("millrace.alerts")
@@ -74,22 +75,37 @@ def _send_missed(
 
 
 def _body(kind: str, name: str, what: str, run: str, link: str) -> str:
-    from plugins.tasks.context import contract as read
-
-    contract = read(_CONTRACTS[kind], name)
+    contract = _contract(_CONTRACTS[kind], name)
     lines = [
         f"What broke:  {what}",
         f"Since:       {_since(kind, name)}",
         f"Affected:    {_affected(contract)}",
         f"Owner:       {contract.owner.team} ({contract.owner.contact})",
-        f"What to do:  {contract.runbook.strip() or 'read the log, remove the cause, clear the run'}",
+        f"What to do:  {_todo(contract)}",
         f"Run:         {run}",
         f"Log:         {link}",
     ]
     return "\n".join(lines)
 
 
+def _contract(kind: type[DagContract], name: str) -> DagContract:
+    from plugins.tasks import context
+
+    try:
+        return context.contract(kind, name)
+    except ContractError:  # which may be what broke
+        return still_said(context.contract_file(kind, name))
+
+
+def _todo(contract: DagContract) -> str:
+    if isinstance(contract, StillSaid):
+        return "correct the contract; `millrace contract check` names each of its faults"
+    return contract.runbook.strip() or "read the log, remove the cause, clear the run"
+
+
 def _affected(contract: DagContract) -> str:
+    if isinstance(contract, StillSaid):
+        return "all that its data goes to: nothing moves until its contract is corrected"
     try:
         return "; ".join(affected(contract)) or "nothing that a contract names"
     except ContractError as error:  # another contract's fault must not keep this alert back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow.sdk import BaseHook, get_current_context
@@ -39,7 +40,12 @@ def connect(conn_id: str) -> Connection:
 
 def contract(kind: type[C], name: str) -> C:
     """The contract of that kind and name, read anew: tasks pass names, never objects."""
-    return load_one(kind, contracts_folder() / KINDS[kind][0] / f"{name}.yaml")
+    return load_one(kind, contract_file(kind, name))
+
+
+def contract_file(kind: type[DagContract], name: str) -> Path:
+    """Where that contract stands."""
+    return contracts_folder() / KINDS[kind][0] / f"{name}.yaml"
 
 
 def run_id() -> str:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, time, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
-from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAny,
+    AsyncCallback,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    task,
+)
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract, load_one
-from include.core.contracts.common import DagContract
+from include.core.contracts.common import DagContract, Schedule
 from include.core.contracts.load import contract_files
+from include.core.contracts.still import StillSaid, still_said
 from include.core.errors import ContractError
 from plugins.tasks.alerts import FailureAlert, missed_deadline
 from plugins.tasks.docs import documentation
@@ -78,32 +89,52 @@ def dag_arguments(contract: DagContract) -> dict[str, Any]:
     }
 
 
-def first_day(contract: SourceContract) -> datetime:
+def first_day(schedule: Schedule) -> datetime:
     """The start of the first day that an ingest speaks of."""
-    return datetime.combine(contract.schedule.start, time.min, timezone.utc)
+    return datetime.combine(schedule.start, time.min, timezone.utc)
 
 
 def contracts_or_faults(kind: type[C], build: Callable[[C], DAG]) -> Iterator[DAG]:
-    """One DAG for each contract file of a kind. A file with faults becomes a DAG that shows them, and all others go on."""
+    """One DAG for each contract file of a kind. A file with faults becomes a DAG that tells them, and all others go on."""
     for path in contract_files(kind):
         try:
             yield build(load_one(kind, path))
         except ContractError as error:
-            yield _broken_dag(KINDS[kind][0], path.stem, str(error))
+            yield _broken_dag(kind, path, str(error))
 
 
-def _broken_dag(kind: str, name: str, faults: str) -> DAG:
+def _broken_dag(contract_kind: type[DagContract], path: Path, faults: str) -> DAG:
+    """Turns red when its pipeline was due, and tells those who rely on it: else all would just stay as it is, in silence."""
+    kind, name, said = KINDS[contract_kind][0], path.stem, still_said(path)
     with DAG(
         dag_id=f"{kind}__{name}",
-        schedule=None,
+        description="Its contract has faults, and nothing runs until they are corrected.",
+        schedule=_schedule(contract_kind, said),
+        start_date=first_day(said.schedule),
+        catchup=False,
+        max_active_runs=1,
         tags=[kind, "broken contract"],
         doc_md=f"# This contract has faults\n\n```\n{faults}\n```\n\nCheck it with `millrace contract check`.",
-        default_args={"owner": "unknown", "retries": 0},
+        default_args={
+            "owner": said.owner.team,
+            "retries": 0,
+            "on_failure_callback": [FailureAlert(kind, name, said.alerts.on_failure)],
+        },
     ) as dag:
 
         @task
         def read_contract() -> None:
+            """Fails with the faults of the contract."""
             raise AirflowFailException(faults)
 
         read_contract()
     return dag
+
+
+def _schedule(kind: type[DagContract], said: StillSaid) -> Any:
+    """When the pipeline was due, as far as its contract still says so."""
+    if kind is TransformContract and said.sources:
+        return AssetAny(*(raw_asset(source) for source in said.sources))
+    if kind is SyncContract and said.transform:
+        return [marts_asset(said.transform)]
+    return CronDataIntervalTimetable(said.schedule.cron, said.schedule.timezone)

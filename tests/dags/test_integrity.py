@@ -6,6 +6,7 @@ import difflib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,44 +86,39 @@ def test_the_graph_of_all_dags_is_the_one_that_was_agreed(
 def test_a_contract_with_faults_becomes_a_dag_that_shows_them(
     report: Report, parse: Parse, tmp_path: Path
 ) -> None:
-    """All others load as before, and a second process makes no new DAG versions."""
+    """It fails when its pipeline was due. All others load as before, and a second process makes no new DAG versions."""
     contracts = tmp_path / "contracts"
     shutil.copytree(PROJECT_ROOT / "include" / "contracts", contracts)
     for kind, (folder, name) in KINDS.items():
         text = contract_files(kind, contracts)[0].read_text(encoding="utf-8")
         broken = text.replace("\ndescription:", "\ndescriptoin:").replace(f"\n{name}: ", f"\n{name}: not_")
         (contracts / folder / "faulty.yaml").write_text(broken, encoding="utf-8")
+        (contracts / folder / "no_yaml.yaml").write_text("\t{", encoding="utf-8")
     second = parse(MILLRACE_CONTRACTS=str(contracts))
     assert not second["import_errors"]
-    faulty = {dag_id: dag for dag_id, dag in second["dags"].items() if dag_id not in report["dags"]}
-    assert set(faulty) == {f"{kind}__faulty" for kind in _DAG_KIND.values()}
-    for dag in faulty.values():
+    new = {dag_id: dag for dag_id, dag in second["dags"].items() if dag_id not in report["dags"]}
+    broken_as = {"faulty": "descriptoin", "no_yaml": "is not YAML"}
+    assert set(new) == {f"{kind}__{name}" for kind in _DAG_KIND.values() for name in broken_as}
+    for dag_id, dag in new.items():
         assert "broken contract" in dag["tags"]
-        assert "descriptoin" in dag["doc_md"]
-        assert list(dag["tasks"]) == ["read_contract"]
+        assert broken_as[dag_id.partition("__")[2]] in dag["doc_md"]
+        (task,) = dag["tasks"].values()
+        assert (task["alerts"], task["retries"], dag["catchup"]) == (["FailureAlert"], 0, False)
+    for dag_id, healthy in (
+        ("ingest__faulty", "ingest__shop"),
+        ("transform__faulty", "transform__shop"),
+        ("activate__faulty", "activate__crm_contacts"),
+        # where nothing can be read: every hour, as the shop's ingest
+        *((f"{kind}__no_yaml", "ingest__shop") for kind in _DAG_KIND.values()),
+    ):
+        assert _due(new[dag_id]) == _due(report["dags"][healthy]), dag_id
     before = {dag_id: dag["version"] for dag_id, dag in report["dags"].items()}
     assert before == {dag_id: second["dags"][dag_id]["version"] for dag_id in before}
+    assert not policy.over_budget(second)
 
 
-def test_a_transform_gates_what_its_contract_selects_with_or_without_a_suite(
-    report: Report, parse: Parse, dbt_manifest: Path, tmp_path: Path
-) -> None:
-    _copy_of_the_project(tmp_path)
-    manifest = json.loads(dbt_manifest.read_text(encoding="utf-8"))
-    new = json.dumps(manifest["nodes"]["model.shop.fct_orders"]).replace("fct_orders", "fct_new")
-    manifest["nodes"]["model.shop.fct_new"] = json.loads(new)
-    (tmp_path / "dbt_project" / "target").mkdir()
-    (tmp_path / "dbt_project" / "target" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    contract = tmp_path / "include" / "contracts" / "transforms" / "shop.yaml"
-    text = contract.read_text(encoding="utf-8").replace("\nselect:", "\nexclude: [fct_web_sessions]\nselect:")
-    contract.write_text(text, encoding="utf-8")
-
-    changed = parse(tmp_path)
-    assert not changed["import_errors"]
-    before, now = (
-        found["dags"]["transform__shop"]["graph"]["tasks"]["gate"]["mapped"] for found in (report, changed)
-    )
-    assert set(now) == {*before, "marts.fct_new"} - {"marts.fct_web_sessions"}
+def _due(dag: Report) -> tuple[Any, Any]:
+    return dag["graph"]["schedule"], dag["graph"]["starts_after"]
 
 
 def test_without_a_dbt_manifest_only_transforms_are_missing(

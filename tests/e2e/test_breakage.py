@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.e2e.conftest import Demo
-from tests.support.lifecycle import SHOP, Lifecycle, Run
+from tests.support.lifecycle import SHOP, Lifecycle, Run, until
 
 
 def _published(lifecycle: Lifecycle) -> int:
@@ -32,6 +32,32 @@ def _is_told(lifecycle: Lifecycle, run: Run, task: str, *what: str) -> None:
         assert text in alert, (text, alert)
     (link,) = re.findall(r"^ +Log: +(\S+)$", alert, re.MULTILINE)
     assert link.startswith(f"{lifecycle.stack.url}/dags/{run.dag_id}/runs/")
+
+
+def test_a_contract_with_faults_fails_when_its_pipeline_was_due(lifecycle: Lifecycle) -> None:
+    """By itself: nobody who has deployed a wrong line would ask for a run of it."""
+    lines = (lifecycle.contracts / "sources" / "shop.yaml").read_text().splitlines()
+    wrong = next(number for number, line in enumerate(lines) if line.startswith("description:"))
+    lines[wrong] = lines[wrong].replace("description", "descriptoin")
+    lines[lines.index("source: shop")] = "source: misspelt"
+    file = lifecycle.contracts / "sources" / "misspelt.yaml"
+    file.write_text("\n".join(lines))
+    try:
+        dag_id = "ingest__misspelt"
+        until(lambda: dag_id in lifecycle.api.dag_ids(), f"{dag_id} to appear")
+        found = until(lambda: lifecycle.api.runs(dag_id), f"{dag_id} to be started by its schedule")
+        red = lifecycle.ended(Run(dag_id, found[0]["dag_run_id"]))
+        alert = lifecycle.alert_of(red)
+    finally:
+        file.unlink()
+    assert (red.state, found[0]["run_type"], len(found)) == ("failed", "scheduled", 1)
+    for text in (
+        f"{dag_id} failed at read_contract",
+        f"misspelt.yaml:{wrong + 1}: descriptoin: unknown field; did you mean 'description'?",
+        "shop-backend@example.com",
+        "millrace contract check",
+    ):
+        assert text in alert, (text, alert)
 
 
 def test_marts_that_break_a_rule_are_seen_by_nobody(first_demo: Demo, lifecycle: Lifecycle) -> None:

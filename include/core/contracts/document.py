@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import yaml
 
 from include.core.contracts.faults import NOTHING, Document, Fault, FaultyContract, Place
 
+# where a field begins that is not part of another one; the items of a list may stand as far left
+_FIELD = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -52,6 +56,17 @@ def read_document(path: Path) -> Document:
     if not isinstance(data, dict):
         raise _unreadable(path, 1, "is empty or no mapping", data)
     return Document(path, data, lines)
+
+
+def readable_data(path: Path) -> dict[str, Any]:
+    """What can be read of a file with faults: each top-level field by itself, without those that are no YAML."""
+    data: dict[str, Any] = {}
+    with suppress(OSError):
+        for field in _FIELD.split(path.read_text(encoding="utf-8", errors="replace")):
+            with suppress(yaml.YAMLError, TypeError, ValueError):
+                found = yaml.load(field, Loader=_Loader)
+                data |= found if isinstance(found, dict) else {}
+    return data
 
 
 def _unreadable(path: Path, line: int, what: str, received: object) -> FaultyContract:
