@@ -121,6 +121,27 @@ def _due(dag: Report) -> tuple[Any, Any]:
     return dag["graph"]["schedule"], dag["graph"]["starts_after"]
 
 
+def test_a_transform_gates_what_its_contract_selects_with_or_without_a_suite(
+    report: Report, parse: Parse, dbt_manifest: Path, tmp_path: Path
+) -> None:
+    _copy_of_the_project(tmp_path)
+    manifest = json.loads(dbt_manifest.read_text(encoding="utf-8"))
+    new = json.dumps(manifest["nodes"]["model.shop.fct_orders"]).replace("fct_orders", "fct_new")
+    manifest["nodes"]["model.shop.fct_new"] = json.loads(new)
+    (tmp_path / "dbt_project" / "target").mkdir()
+    (tmp_path / "dbt_project" / "target" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    contract = tmp_path / "include" / "contracts" / "transforms" / "shop.yaml"
+    text = contract.read_text(encoding="utf-8").replace("\nselect:", "\nexclude: [fct_web_sessions]\nselect:")
+    contract.write_text(text, encoding="utf-8")
+
+    changed = parse(tmp_path)
+    assert not changed["import_errors"]
+    before, now = (
+        found["dags"]["transform__shop"]["graph"]["tasks"]["gate"]["mapped"] for found in (report, changed)
+    )
+    assert set(now) == {*before, "marts.fct_new"} - {"marts.fct_web_sessions"}
+
+
 def test_without_a_dbt_manifest_only_transforms_are_missing(
     report: Report, parse: Parse, tmp_path: Path
 ) -> None:
