@@ -43,3 +43,12 @@ def parse_duration(text: str) -> timedelta:
             f"not a duration: {text!r} (allowed: numbers with s, m, h, d or w, such as '30m' or '1d 12h')"
         )
     return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in pieces), timedelta())
+
+
+def show_duration(value: timedelta) -> str:
+    """A duration as contracts write it, in its largest whole unit."""
+    seconds = int(value.total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

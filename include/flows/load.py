@@ -45,10 +45,11 @@ def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
         ledger.renew_lease(session, load_id)
         manifest = run.manifest(session, load_id)
         landed = manifest.stream(stream)
+        span, live = _growth(run, session, load_id, landed)
         facts = suites.BatchFacts(
             complete=landed.complete,
-            first=stream not in ledger.watermarks(session, run.contract.source),
-            span=_span(landed),
+            span=span,
+            live=live,
             parents=_parents(run, session, manifest, declared),
         )
         verdict = gate.audit(
@@ -115,7 +116,22 @@ def _published(run: SourceRun, session: Any, load_id: int) -> bool:
     return False
 
 
-def _span(landed: StreamManifest) -> timedelta | None:
-    if landed.watermark_from is None or landed.watermark_to is None:
-        return None
-    return datetime.fromisoformat(landed.watermark_to) - datetime.fromisoformat(landed.watermark_from)
+def _growth(
+    run: SourceRun, session: Any, load_id: int, landed: StreamManifest
+) -> tuple[timedelta | None, int]:
+    """The time in which the new rows of a batch were generated, and how many of its rows raw holds already.
+
+    The time is None when nothing is known of it: at the first load, in a backfill, and when a stream with a cursor was
+    read whole.
+    """
+    if landed.mode == "incremental":
+        if landed.watermark_from is None or landed.watermark_to is None:
+            return None, 0
+        return datetime.fromisoformat(landed.watermark_to) - datetime.fromisoformat(landed.watermark_from), 0
+    last = ledger.watermarks(session, run.contract.source).get(landed.stream)
+    raw = identifier(run.contract.raw_schema, landed.stream)
+    if last is None or not session.execute("select to_regclass(%s) is not null", (raw,)).fetchone()[0]:
+        return None, 0
+    (live,) = session.execute(f"select count(*) from {raw} where _deleted_at is null").fetchone()
+    before, now = (ledger.get_load(session, one).interval_end for one in (last.load_id, load_id))
+    return now - before, live

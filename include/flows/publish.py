@@ -104,7 +104,8 @@ def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publicatio
         sees_deletes=stream.deletes != "none",
         tombstones=stream.deleted_rows == "tombstone",
         max_delete_share=stream.max_delete_share,
-        newest_wins_by=stream.cursor if run.contract.duplicates == "newest_wins" else None,
+        cursor=stream.cursor,
+        may_repeat_keys=run.contract.duplicates != "none",
     )
     return warehouse.Publication(landed, target)
 

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 class BatchFacts:
     """What an audit has to know of a staging batch beyond its rows.
 
-    :param complete: it is the whole table. :param first: raw holds nothing of this stream yet.
-    :param span: the time that an increment covers.
+    :param complete: it is the whole table.
+    :param span: the time in which its rows were generated; None when that is not known, as at the first load.
+    :param live: rows among them that raw holds already, because the batch is a snapshot; 0 for an increment.
     :param parents: for each stream referred to, the relations (as SQL) that together hold its rows.
     """
 
     complete: bool
-    first: bool
     span: timedelta | None
+    live: int
     parents: dict[str, tuple[str, ...]]
 
 
@@ -142,9 +143,9 @@ def _volume(stream: Stream, facts: BatchFacts) -> list[Expectation]:
 
     least = stream.min_rows if facts.complete and stream.min_rows else None
     most = None
-    if isinstance(stream.max_rows_per_day, int) and facts.span is not None and not facts.first:
+    if isinstance(stream.max_rows_per_day, int) and facts.span is not None:
         # A pull after a few minutes may still bring a day's worth that was written in one go.
-        most = stream.max_rows_per_day * max(1, math.ceil(facts.span / timedelta(days=1)))
+        most = facts.live + stream.max_rows_per_day * max(1, math.ceil(facts.span / timedelta(days=1)))
     if least is None and most is None:
         return []
     limits = f"{least or 0} to {most if most is not None else 'any number of'} rows"
@@ -167,7 +168,9 @@ def _references(contract: SourceContract, stream: Stream, facts: BatchFacts) -> 
         same = " and ".join(f"p.{identifier(theirs)} = b.{identifier(ours)}" for theirs, ours in pairs)
         orphan = " and ".join(f"not exists (select from {parent} as p where {same})" for parent in parents)
         ours = [identifier(column) for column in reference.columns]
-        batch = f"{', '.join(ours)} from {{batch}} where {' and '.join(f'{name} is not null' for name in ours)}"
+        batch = (
+            f"{', '.join(ours)} from {{batch}} where {' and '.join(f'{name} is not null' for name in ours)}"
+        )
         rules.append(
             gxe.UnexpectedRowsExpectation(
                 # a key of the parent at a time: a small batch must not cost a scan of a large parent

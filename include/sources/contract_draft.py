@@ -150,7 +150,7 @@ def _stream(
     if key:
         yield f"    deletes: {choice.deletes}"
         yield f"    primary_key: {_listed(key)}"
-    yield "    max_rows_per_day: *unasked # decide: more rows than this in a batch are a mistake"
+    yield "    max_rows_per_day: *unasked # decide: more rows than this a day are a mistake"
     if choice.cursor:
         yield "    # freshness: 1d # decide: how old may the newest row be?"
     yield "    columns:"

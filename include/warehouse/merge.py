@@ -21,11 +21,12 @@ from include.warehouse.staging import SCHEMA
 ADDED = {"_load_id": "bigint not null", "_loaded_at": "timestamptz not null", "_deleted_at": "timestamptz"}
 #: Fewer deletions than this never trip the breaker: a share of a small table says nothing.
 FEW = 10
+_START_ANEW = "rename or drop the raw table, then load again from the beginning with the run's full_refresh"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a stream goes and how its deletes are treated."""
+    """Where a stream goes, and how its deletes are treated and rows whose key comes twice."""
 
     schema: str
     table: str
@@ -33,7 +34,8 @@ class Target:
     sees_deletes: bool
     tombstones: bool
     max_delete_share: float
-    newest_wins_by: str | None = None
+    cursor: str | None = None
+    may_repeat_keys: bool = False
 
     @property
     def name(self) -> sql.Identifier:
@@ -58,7 +60,7 @@ class Merged:
 def prepare(session: psycopg.Connection[Any], target: Target) -> None:
     """Create the raw table, or add the columns that it lacks.
 
-    :raises SchemaChanged: a column has another type in raw than the batch.
+    :raises SchemaChanged: raw has another primary key than the batch, or a column of another type.
     """
     clash = [name for name in target.shape.names if name in ADDED]
     if clash:
@@ -97,8 +99,27 @@ def prepare(session: psycopg.Connection[Any], target: Target) -> None:
                 where=target.where,
                 received=column.raw_type,
                 allowed=found[column.name],
-                todo="rename or drop the raw table, then load again from the beginning with the run's full_refresh",
+                todo=_START_ANEW,
             )
+    _check_key(session, target)
+
+
+def _check_key(session: psycopg.Connection[Any], target: Target) -> None:
+    # In whatever order: a merge finds the same rows by (a, b) as by (b, a).
+    found = session.execute(
+        "select attname from pg_index join pg_attribute on attrelid = indrelid and attnum = any(indkey)"
+        " where indrelid = to_regclass(%s) and indisprimary order by array_position(indkey::int2[], attnum)",
+        (target.name.as_string(None),),
+    ).fetchall()
+    key = [name for (name,) in found]
+    if set(key) != set(target.shape.primary_key):
+        raise SchemaChanged(
+            "raw was made with another primary key than the contract has now",
+            where=target.where,
+            received=f"primary key ({', '.join(target.shape.primary_key)})",
+            allowed=f"primary key ({', '.join(key)}), which is that of raw",
+            todo=f"correct primary_key in the contract; or, if that is the stream's key now, {_START_ANEW}",
+        )
 
 
 def merge(
@@ -130,11 +151,16 @@ def _upsert(
     session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier
 ) -> tuple[int, int, int]:
     names, key = target.shape.names, target.shape.primary_key
-    # Without declared duplicates each row is taken as it is, and a second one of the same key is an error of the statement.
+    # Without declared duplicates each row is taken as it is: the audit has seen that no key comes twice.
     pick = sql.SQL("select {} from {}").format(_list(names), batch)
-    if target.newest_wins_by is not None:
-        pick = sql.SQL("select distinct on ({}) {} from {} order by {}, {} desc nulls last").format(
-            _list(key), _list(names), batch, _list(key), sql.Identifier(target.newest_wins_by)
+    if target.may_repeat_keys:
+        newest = (
+            [sql.SQL("{} desc nulls last").format(sql.Identifier(target.cursor))] if target.cursor else []
+        )
+        # At last by all that the row says, so that a second try picks the same one.
+        order = [_list(key), *newest, sql.SQL('(b.*)::text collate "C" desc')]
+        pick = sql.SQL("select distinct on ({}) {} from {} as b order by {}").format(
+            _list(key), _list(names), batch, sql.SQL(", ").join(order)
         )
     changes = [name for name in (*names, *ADDED) if name not in key]
     statement = sql.SQL(

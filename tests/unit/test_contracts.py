@@ -154,6 +154,10 @@ BAD_SOURCES = {
     " | none, keys; an incremental read is never complete, so what it lacks is not gone",
     "mode: snapshot > mode: snapshot\n    deletes: keys": "27: streams.customers.deletes: not allowed | 'keys' | none,"
     " snapshot; keys is for mode incremental, a snapshot has all keys already",
+    "mode: snapshot > mode: snapshot\n    freshness: 1d": "27: streams.customers.freshness: not allowed | '1d' | no freshness:"
+    " without a cursor nothing says how old a row is",
+    "keeps: forever > keeps: forever\nduplicates: newest_wins": "9: duplicates: not allowed | 'newest_wins' | none, or a"
+    " mapping with by, why, until: without a cursor no row of customers is the newest",
     "name: customers > name: orders": [
         "23: streams.orders.references[0].stream: not allowed | 'customers' | a stream of this source: orders, orders",
         "24: streams.orders.name: not allowed | 'orders' | each stream once",

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from include.core.contracts.describe import describe, is_model, items_of, members
 from include.core.contracts.load import KINDS
+from include.core.interval import show_duration
 
 
 def reference() -> str:
@@ -65,20 +66,12 @@ def _default(field: FieldInfo) -> str:
         return "**required**"
     value: Any = field.default
     if isinstance(value, timedelta):
-        return f"`{_duration(value)}`"
+        return f"`{show_duration(value)}`"
     if isinstance(value, BaseModel):
         return "its fields' defaults"
     if value in (None, (), ""):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _duration(value: timedelta) -> str:
-    seconds = int(value.total_seconds())
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def _cell(text: str) -> str:

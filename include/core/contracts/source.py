@@ -4,7 +4,7 @@
 |---|---|---|
 | kind of system | `kind` | picks the reader, which refuses a server of another kind |
 | how long it keeps its data | `keeps` | fails when the watermark is older: rows may be gone unread |
-| rate of generation | `max_rows_per_day` | audit: a batch with more rows is stopped |
+| rate of generation | `max_rows_per_day` | audit: an increment with more rows, or a snapshot grown by more, is stopped |
 | nulls and formats | `streams.columns` | audit: not null, accepted values, range, pattern, length |
 | how often errors occur | `errors_tolerated` | audit: share of rows that may break a column rule |
 | duplicates | `duplicates` | audit: the primary key is unique in a batch, or the newest row wins |
@@ -95,7 +95,8 @@ class SourceContract(DagContract):
     )
     duplicates: Literal["none", "newest_wins"] | Accepted = Field(
         default="none",
-        description="none: a key that comes twice stops the batch; newest_wins: the newest row stays.",
+        description="none: a key that comes twice stops the batch; newest_wins: the newest row by its cursor stays;"
+        " a mapping: one row of each key stays, the newest where there is a cursor.",
     )
     lateness: Duration | Accepted = Field(
         description="Late values: every pull reads again from this long before the watermark."
@@ -136,6 +137,13 @@ class SourceContract(DagContract):
                     there = ", ".join(key) or "it has none"
                     allowed = f"one column for each of {reference.stream}'s primary key: {there}"
                     faults.add(*at, "columns", received=list(reference.columns), allowed=allowed)
+        timeless = [stream.name for stream in self.streams if stream.primary_key and not stream.cursor]
+        if self.duplicates == "newest_wins" and timeless:
+            listed = ", ".join(timeless)
+            allowed = (
+                f"none, or a mapping with by, why, until: without a cursor no row of {listed} is the newest"
+            )
+            faults.add("duplicates", received=self.duplicates, allowed=allowed)
         faults.raise_any()
         return self
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
+from include.core.interval import show_duration
 
 #: Columns that raw tables have beside the source's.
 RESERVED_COLUMNS = ("_load_id", "_loaded_at", "_deleted_at")
@@ -83,10 +84,11 @@ class Stream(Model):
     columns: dict[str, ColumnRule] = Field(min_length=1, description="Every column by its name.")
     references: tuple[Reference, ...] = Field(default=(), description="What it joins to.")
     max_rows_per_day: Count | Accepted | None = Field(
-        default=None, description="Rate of generation: a batch with more rows is stopped."
+        default=None,
+        description="Rate of generation: an increment with more rows is stopped, and a snapshot that has grown by more.",
     )
     freshness: Duration | None = Field(
-        default=None, description="A run fails when the newest row is older than this."
+        default=None, description="A run fails when the newest row, by its cursor, is older than this."
     )
     min_rows: Count = Field(default=0, description="Fewest rows a complete read may have.")
 
@@ -139,6 +141,9 @@ class Stream(Model):
             if self.deletes == "keys":
                 allowed = "none, snapshot; keys is for mode incremental, a snapshot has all keys already"
                 faults.add("deletes", received=self.deletes, allowed=allowed)
+            if self.freshness is not None:
+                allowed = "no freshness: without a cursor nothing says how old a row is"
+                faults.add("freshness", received=show_duration(self.freshness), allowed=allowed)
             return
         if not self.cursor:
             allowed = (
