@@ -60,7 +60,8 @@ class PostgresSource:
         if not isinstance(self._contract.upstreams, tuple):
             return []
         stale = []
-        with translated(self._where), psycopg.connect(self._uri, autocommit=True) as connection:
+        with translated(self._where), psycopg.connect(self._uri) as connection:
+            connection.read_only = True  # what a contract asks must not change the source
             for upstream in self._contract.upstreams:
                 row = connection.execute(
                     sql.SQL(
@@ -261,7 +262,7 @@ def translated(where: str) -> Iterator[None]:
             raise TerminalError(
                 text, where=where, todo="correct the connection's login, password or database"
             ) from error
-        if isinstance(error, _BROKEN_CONTRACT) or state.startswith("42"):
+        if isinstance(error, _BROKEN_CONTRACT) or state.startswith("42") or state == "25006":  # would write
             raise TerminalError(text, where=where, todo="compare the contract with the source") from error
         if state.startswith("57014") or state in ("55P03", "25P03"):
             raise TransientError(
