@@ -12,11 +12,17 @@ from include.warehouse.ledger import rows_of
 
 Connect = Callable[[str], Connection]
 
+# A backfill repairs the past and says nothing about the state of things.
 _LAST_GOOD = {
-    "ingest": "select max(published_at) as at from ledger.load where source = %s",
-    "transform": "select max(published_at) as at from ledger.publication where transform = %s",
-    "activate": "select max(finished_at) as at from ledger.sync_run where sync = %s and status = 'delivered'",
+    "ingest": "select max(published_at) as at from ledger.load where source = %(name)s and kind = 'regular'"
+    " and status = 'published'",
+    "transform": "select max(published_at) as at from ledger.publication where transform = %(name)s",
+    "activate": "select max(finished_at) as at from ledger.sync_run where sync = %(name)s and status = 'delivered'",
 }
+_LAST_GOOD_STREAM = (
+    "select max(l.published_at) as at from ledger.load_stream s join ledger.load l using (load_id)"
+    " where l.source = %(name)s and l.kind = 'regular' and s.stream = %(stream)s and s.status = 'published'"
+)
 _LAST_LOADS = """
 select * from (
     select l.source, l.run_id, l.kind, l.published_at, s.*,
@@ -29,12 +35,13 @@ select * from (
 """
 
 
-def last_good(kind: str, name: str, connect: Connect) -> datetime | None:
-    """When an ingest, transform or activation last reached its consumers; None when it never did.
+def last_good(kind: str, name: str, connect: Connect, stream: str | None = None) -> datetime | None:
+    """When an ingest, transform or activation last reached its consumers whole; None when it never did.
 
-    :param kind: ingest, transform or activate.
+    :param kind: ingest, transform or activate. :param stream: of an ingest; the others may have gone on without it.
     """
-    found: datetime | None = _read(connect, _LAST_GOOD[kind], (name,))[0]["at"]
+    query = _LAST_GOOD[kind] if stream is None else _LAST_GOOD_STREAM
+    found: datetime | None = _read(connect, query, {"name": name, "stream": stream})[0]["at"]
     return found
 
 
