@@ -67,7 +67,8 @@ class Manifest:
     """One load of one source: all streams, read in one snapshot of the source.
 
     `position` is where that snapshot stands in the source's history; a later snapshot of the same server has a greater
-    one (compared as a list of integers).
+    one (compared as a list of integers). `full_refresh` says that everything was read anew, whatever raw held: only
+    then may the snapshot be of another server, or of an earlier moment.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Manifest:
     position: tuple[int, ...]
     extracted_at: str
     streams: tuple[StreamManifest, ...]
+    full_refresh: bool = field(default=False)
     format: int = field(default=FORMAT)
 
     def stream(self, name: str) -> StreamManifest:

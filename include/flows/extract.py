@@ -18,6 +18,7 @@ from include.landing import LandingZone
 from include.sources import Horizon, open_source
 from include.warehouse import ledger
 from include.warehouse.connect import connected
+from include.warehouse.origin import check_origin
 
 if TYPE_CHECKING:
     from include.sources import Snapshot
@@ -55,8 +56,9 @@ def extract(
     source was in, and moves the watermark to the interval's end, which lies behind the commit horizon. A backfill, or
     the repetition of a past run, reads the interval alone and moves no watermark.
 
-    :param only: names of streams; all when empty. :param full_refresh: read everything again.
+    :param only: names of streams; all when empty. :param full_refresh: read everything again; a backfill cannot.
     :raises SchemaChanged, SourceForbidden, TypeNotExact, LeaseHeld, Unreachable: nothing has landed.
+    :raises TerminalError: the source is another server, or has gone back in time, and this is no full refresh.
     """
     _check_accepted(run, interval)
     source = open_source(run.contract, run.connect(run.contract.connection))
@@ -72,6 +74,7 @@ def extract(
         kind = "backfill" if backfill or _is_past(interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
+    full_refresh = full_refresh and kind == "regular"
     readings = [
         Reading(stream, known.get(stream.name), run.contract, interval, kind == "backfill", full_refresh)
         for stream in run.contract.streams
@@ -83,6 +86,9 @@ def extract(
             log.info("%s: a snapshot has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
     with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as snapshot:
+        if not full_refresh:
+            names = [reading.stream.name for reading in wanted]
+            check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)
         moment = datetime.now(timezone.utc)
         shaped = [one.in_shape(snapshot.schemas[one.stream.name].fingerprint) for one in wanted]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
@@ -98,6 +104,7 @@ def extract(
         position=snapshot.position,
         extracted_at=moment.isoformat(),
         streams=tuple(stream for stream, _ in landed),
+        full_refresh=full_refresh,
     )
     key = zone.commit(manifest, moment)
     with connected(run.loader()) as session:

@@ -41,13 +41,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Watermark:
-    """How far a stream is committed, and the source server that this speaks of."""
+    """How far a stream is committed, by which load, and the snapshot of the source that this speaks of."""
 
     stream: str
     watermark: datetime | None
     newest: datetime | None
     schema_fingerprint: str | None
     server: str
+    position: list[int]
+    load_id: int
 
 
 def open_load(session: Session, source: str, run_id: str, kind: str, interval: Interval) -> Load:
@@ -147,7 +149,8 @@ def watermarks(session: Session, source: str) -> dict[str, Watermark]:
     """How far each stream of a source is committed."""
     with session.cursor(row_factory=class_row(Watermark)) as cursor:
         rows = cursor.execute(
-            "select stream, watermark, newest, schema_fingerprint, server from ledger.watermark where source = %s",
+            "select stream, watermark, newest, schema_fingerprint, server, position, load_id"
+            " from ledger.watermark where source = %s",
             (source,),
         )
         return {row.stream: row for row in rows}

@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg
 
-from include.core.errors import TerminalError
 from include.core.manifest import Manifest, StreamManifest
 from include.warehouse import ledger, staging
 from include.warehouse.merge import Merged, Target, merge, prepare
+from include.warehouse.origin import check_origin
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,16 @@ def publish(
 
     :param rejected: other streams of the load were held back, so the load as a whole is not published.
     :raises StaleLoad: another load has taken this one's place. :raises BreakerTripped: too many rows would go.
+    :raises TerminalError: the load does not follow the ones before it, see `check_origin`.
     """
     with session.transaction():
         if ledger.get_load(session, manifest.load_id).status in ("published", "rejected"):
             return {}
         ledger.hold_lease(session, manifest.load_id)
-        _same_server(session, manifest, publications)
+        if not manifest.full_refresh:
+            known = ledger.watermarks(session, manifest.source)
+            streams = [publication.landed.stream for publication in publications]
+            check_origin(known, streams, manifest.source, manifest.server, manifest.position)
         merged: dict[str, Merged] = {}
         for publication in sorted(publications, key=lambda p: p.landed.stream):
             merged[publication.landed.stream] = _publish_one(session, manifest, publication)
@@ -85,27 +89,3 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
         },
     )
     return outcome
-
-
-def _same_server(
-    session: psycopg.Connection[Any], manifest: Manifest, publications: list[Publication]
-) -> None:
-    """A connection that was pointed at another server must not silently mix two systems in one raw schema."""
-    known = ledger.watermarks(session, manifest.source)
-    other = sorted(
-        {
-            known[p.landed.stream].server
-            for p in publications
-            if p.landed.stream in known
-            and known[p.landed.stream].server != manifest.server
-            and not p.landed.complete
-        }
-    )
-    if other:
-        raise TerminalError(
-            "the connection now leads to another server than the one that raw was loaded from",
-            where=f"source {manifest.source!r}",
-            received=manifest.server,
-            allowed=other,
-            todo="correct the connection; or, if the source has moved, start the DAG with full_refresh",
-        )

@@ -6,11 +6,34 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.pipeline import Pipeline, build
+from include.core.contracts import SourceContract
+from tests.support.pipeline import Pipeline, build, contract
 from tests.support.stack import S3Store
+from tests.support.store import CUSTOMERS, ORDERS
 
 
 @pytest.fixture
 def pipeline(database: Callable[..., str], s3_store: S3Store) -> Pipeline:
     """A fresh source database and warehouse."""
     return build(database("source"), database("warehouse"), s3_store)
+
+
+@pytest.fixture
+def shop(pipeline: Pipeline) -> Pipeline:
+    pipeline.at_source(
+        "create table customers (id int primary key, email text);"
+        "create table orders (id int primary key, customer int, total numeric(12,2), note text, extra jsonb,"
+        " updated_at timestamptz not null default clock_timestamp());"
+        "insert into customers select i, 'c' || i || '@example.com' from generate_series(1, 50) i;"
+        "insert into orders (id, customer, total, note, extra)"
+        " select i, 1 + i % 50, i / 3.0, nullif('n' || i % 7, 'n3'), jsonb_build_object('n', i::text)"
+        " from generate_series(1, 1000) i"
+    )
+    return pipeline
+
+
+@pytest.fixture
+def both() -> SourceContract:
+    return contract(
+        "store", [CUSTOMERS, ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}]
+    )

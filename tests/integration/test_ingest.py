@@ -1,90 +1,24 @@
-"""A source into raw: complete, once, and nothing of a batch that did not pass."""
+"""A source into raw: complete, once, and exactly."""
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-import psycopg
 import pytest
 
 from include.core.contracts import SourceContract
 from include.core.errors import (
-    BreakerTripped,
-    ContractError,
     GateFailed,
-    LeaseHeld,
     SchemaChanged,
     SourceForbidden,
-    StaleLoad,
-    TerminalError,
-    TransientError,
     TypeNotExact,
 )
 from include.core.interval import Interval
-from include.flows.extract import extract, horizon
+from include.flows.extract import extract
 from include.flows.load import audit, stage
-from include.flows.publish import close, publish
-from include.warehouse import ledger
+from include.flows.publish import Published, close, publish
 from tests.support.pipeline import Pipeline, contract
-
-ORDERS: dict[str, Any] = {
-    "name": "orders",
-    "table": "public.orders",
-    "primary_key": ["id"],
-    "mode": "incremental",
-    "cursor": "updated_at",
-    "deletes": "keys",
-    "columns": {
-        "id": {"type": "integer"},
-        "customer": {"type": "integer"},
-        "total": {"type": "numeric(12,2)", "min": 0},
-        "note": {"type": "text"},
-        "extra": {"type": "jsonb"},
-        "updated_at": {"type": "timestamp with time zone", "not_null": True},
-    },
-}
-CUSTOMERS: dict[str, Any] = {
-    "name": "customers",
-    "table": "public.customers",
-    "primary_key": ["id"],
-    "mode": "snapshot",
-    "deletes": "snapshot",
-    "columns": {"id": {"type": "integer"}, "email": {"type": "text", "pii": "email", "pattern": "@"}},
-}
-COLUMNS = "id, customer, total, note, extra, updated_at"
-
-
-@pytest.fixture
-def shop(pipeline: Pipeline) -> Pipeline:
-    pipeline.at_source(
-        "create table customers (id int primary key, email text);"
-        "create table orders (id int primary key, customer int, total numeric(12,2), note text, extra jsonb,"
-        " updated_at timestamptz not null default clock_timestamp());"
-        "insert into customers select i, 'c' || i || '@example.com' from generate_series(1, 50) i;"
-        "insert into orders (id, customer, total, note, extra)"
-        " select i, 1 + i % 50, i / 3.0, nullif('n' || i % 7, 'n3'), jsonb_build_object('n', i::text)"
-        " from generate_series(1, 1000) i"
-    )
-    return pipeline
-
-
-@pytest.fixture
-def both() -> SourceContract:
-    return contract(
-        "store", [CUSTOMERS, ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}]
-    )
-
-
-def counts(pipeline: Pipeline, load_id: int, stream: str) -> tuple[Any, ...]:
-    return pipeline.at_warehouse(
-        "select extracted, landed, staged, inserted, updated, unchanged, deleted from ledger.load_stream"
-        " where load_id = %s and stream = %s",
-        load_id,
-        stream,
-    )[0]
+from tests.support.store import COLUMNS, CUSTOMERS, ORDERS, counts
 
 
 def test_first_pull_brings_everything_and_a_second_one_nothing(shop: Pipeline, both: SourceContract) -> None:
@@ -122,114 +56,6 @@ def test_a_row_that_comes_back_is_alive_again(shop: Pipeline, both: SourceContra
     assert shop.same("orders", "raw_store.orders", COLUMNS)
 
 
-def test_a_transaction_that_commits_late_is_not_lost(shop: Pipeline, both: SourceContract) -> None:
-    shop.pull(both)
-    with psycopg.connect(shop.source) as late:
-        late.execute("insert into orders (id, customer, total, updated_at) values (3000, 1, 1, now())")
-        end = datetime.now(timezone.utc)
-        found = horizon(shop.run(both), end)
-        assert not found.passed and "open since" in found.blockers[0]
-        # Whoever does not wait reads without it, and a watermark at `end` would leave it behind for ever.
-        late.commit()
-    assert horizon(shop.run(both), end).passed
-    shop.pull(both, Interval(None, end))
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
-
-
-def test_horizon_counts_transactions_that_have_written_nothing_and_prepared_ones(
-    shop: Pipeline, both: SourceContract
-) -> None:
-    with psycopg.connect(shop.source) as idle:
-        idle.execute("select 1")
-        assert not horizon(shop.run(both), datetime.now(timezone.utc)).passed
-    with psycopg.connect(shop.source, autocommit=True) as session:
-        session.execute("begin")
-        session.execute("insert into orders (id, updated_at) values (4000, now())")
-        session.execute("prepare transaction 'two phases'")
-        try:
-            found = horizon(shop.run(both), datetime.now(timezone.utc))
-            assert not found.passed and "two phases" in found.blockers[0]
-        finally:
-            session.execute("commit prepared 'two phases'")
-    assert horizon(shop.run(both), datetime.now(timezone.utc)).passed
-    future = horizon(shop.run(both), datetime.now(timezone.utc) + timedelta(minutes=5))
-    assert not future.passed and "clock" in future.blockers[0]
-
-
-def test_a_role_that_cannot_see_other_transactions_is_refused(shop: Pipeline, both: SourceContract) -> None:
-    shop.at_source("drop role if exists blind; create role blind login password 'blind'")
-    shop.at_source(
-        "grant usage on schema public to blind; grant select on all tables in schema public to blind"
-    )
-    source = shop.connections["source"]
-    shop.connections["source"] = type(source)(
-        "source", "postgres", source.host, source.port, "blind", "blind", source.schema
-    )
-    try:
-        with pytest.raises(SourceForbidden, match="grant pg_read_all_stats to blind"):
-            horizon(shop.run(both), datetime.now(timezone.utc))
-    finally:
-        shop.at_source("drop owned by blind; drop role blind")
-
-
-@pytest.mark.parametrize(
-    ("damage", "rule"),
-    [
-        ("insert into orders (id, customer, total) values (5000, 1, -1)", "total is between 0"),
-        ("insert into orders (id, customer, total) values (5000, 999, 1)", "refers to a row of customers"),
-        ("insert into customers values (51, 'no address')", "email matches @"),
-    ],
-)
-def test_a_bad_row_stops_the_whole_source_and_raw_keeps_its_state(
-    shop: Pipeline, both: SourceContract, damage: str, rule: str
-) -> None:
-    shop.pull(both)
-    before = shop.at_warehouse("select * from raw_store.orders order by id")
-    shop.at_source("update orders set total = 1, updated_at = clock_timestamp() where id = 1")
-    shop.at_source(damage)
-    with pytest.raises(GateFailed):
-        shop.pull(both)
-    assert shop.at_warehouse("select * from raw_store.orders order by id") == before
-    failures = shop.at_warehouse("select failures::text from ledger.load_stream where status = 'rejected'")
-    assert rule in failures[0][0] and "no address" not in failures[0][0]
-    assert shop.at_warehouse("select status from ledger.load order by load_id") == [
-        ("published",),
-        ("rejected",),
-    ]
-    # Once the source is right again, nothing of what was held back is missing.
-    shop.at_source(
-        "update orders set total = 2, customer = 1, updated_at = clock_timestamp() where id = 5000"
-    )
-    shop.at_source("update customers set email = 'a@b' where id = 51")
-    shop.pull(both)
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
-
-
-def test_the_rest_goes_on_where_the_contract_says_so(shop: Pipeline) -> None:
-    apart = contract("store", [CUSTOMERS, ORDERS], on_failed_audit="stop_stream")
-    shop.pull(apart)
-    shop.at_source(
-        "insert into orders (id, customer, total) values (5000, 1, -1); insert into customers values (51, 'x@y')"
-    )
-    published = shop.pull(apart)
-    assert published.rejected == ("orders",) and set(published.changed) == {"customers"}
-    assert shop.same("customers", "raw_store.customers", "id, email")
-    assert shop.at_warehouse("select count(*) from raw_store.orders where id = 5000") == [(0,)]
-    shop.at_source(
-        "update orders set total = 1 where id = 5000"
-    )  # without a new stamp: its watermark did not move
-    shop.pull(apart)
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
-
-
-def test_an_emptied_table_trips_the_breaker(shop: Pipeline, both: SourceContract) -> None:
-    shop.pull(both)
-    shop.at_source("delete from orders")
-    with pytest.raises(BreakerTripped, match="1000 of 1000 rows"):
-        shop.pull(both)
-    assert shop.at_warehouse("select count(*) from raw_store.orders where _deleted_at is null") == [(1000,)]
-
-
 def test_a_backfill_reads_its_interval_alone_and_moves_no_watermark(
     shop: Pipeline, both: SourceContract
 ) -> None:
@@ -249,33 +75,6 @@ def test_a_backfill_reads_its_interval_alone_and_moves_no_watermark(
     # A past run that is cleared and runs again does the same without being told that it is one.
     assert counts(shop, shop.pull(both, past).load_id, "orders") == (5, 5, 5, 0, 0, 5, 0)
     assert shop.at_warehouse("select stream, watermark from ledger.watermark order by 1") == marks
-
-
-def test_only_one_run_loads_a_source_at_a_time(shop: Pipeline, both: SourceContract) -> None:
-    end = Interval(None, datetime.now(timezone.utc))
-    first = shop.run(both, "first")
-    landed = extract(first, end)
-    with pytest.raises(LeaseHeld, match="'first'"):
-        extract(shop.run(both, "second"), end)
-    close(first, landed.load_id)
-    shop.pull(both, run_id="second")
-
-
-def test_a_worker_that_slept_while_another_took_over_writes_nothing(
-    shop: Pipeline, both: SourceContract
-) -> None:
-    stale = shop.run(both, "stale")
-    landed = extract(stale, Interval(None, datetime.now(timezone.utc)))
-    for step in (stage, audit):
-        for stream in landed.streams:
-            step(stale, landed.load_id, stream)
-    shop.at_warehouse("update ledger.lease set expires_at = now() - interval '1 second'")
-    shop.at_source("update orders set note = 'newer', updated_at = clock_timestamp() where id = 1")
-    shop.pull(both, run_id="replacement")
-    with pytest.raises(StaleLoad):
-        publish(stale, landed.load_id)
-    assert shop.at_warehouse("select note from raw_store.orders where id = 1") == [("newer",)]
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
 
 
 def test_every_step_may_run_twice(shop: Pipeline, both: SourceContract) -> None:
@@ -317,39 +116,6 @@ def test_a_new_column_is_added_with_the_values_that_all_rows_have(shop: Pipeline
     assert published.changed == {"orders": 1000}
     assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
     assert shop.pull(open_contract).changed == {"orders": 0}
-
-
-def test_a_stream_that_refers_to_a_rejected_one_is_held_back_with_it(shop: Pipeline) -> None:
-    child = ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}
-    apart = contract("store", [CUSTOMERS, child], on_failed_audit="stop_stream")
-    shop.pull(apart)
-    shop.at_source("insert into customers values (51, 'no address')")
-    shop.at_source("insert into orders (id, customer, total) values (5000, 51, 1)")
-    assert set(shop.pull(apart).rejected) == {"customers", "orders"}
-    assert shop.at_warehouse("select count(*) from raw_store.orders where id = 5000") == [(0,)]
-    shop.at_source("update customers set email = 'a@b' where id = 51")
-    shop.pull(apart)
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
-
-
-def test_a_personal_key_is_not_shown(shop: Pipeline) -> None:
-    people = {
-        "name": "people",
-        "table": "public.people",
-        "primary_key": ["email"],
-        "mode": "snapshot",
-        "deletes": "snapshot",
-        "columns": {"email": {"type": "text", "pii": "email"}, "age": {"type": "integer", "min": 0}},
-    }
-    shop.at_source(
-        "create table people (email text primary key, age int); insert into people values ('anna@x.org', -1)"
-    )
-    with pytest.raises(GateFailed):
-        shop.pull(contract("people", [people]))
-    failures = shop.at_warehouse("select failures::text from ledger.load_stream where stream = 'people'")[0][
-        0
-    ]
-    assert "anna" not in failures and "md5" in failures
 
 
 def test_values_beyond_their_carrier_are_refused_by_name_and_carried_as_text_when_told(
@@ -416,77 +182,53 @@ def test_row_level_security_is_an_error_not_fewer_rows(shop: Pipeline, both: Sou
         shop.at_source("drop owned by limited; drop role limited")
 
 
-def test_another_server_behind_the_connection_is_not_mixed_in(shop: Pipeline, both: SourceContract) -> None:
-    shop.pull(both)
-    shop.at_warehouse("update ledger.watermark set server = 'another'")
-    with pytest.raises(TerminalError, match="another server"):
-        shop.pull(both)
-    shop.pull(both, full_refresh=True)
-
-
-def test_what_was_accepted_for_a_time_is_refused_afterwards(shop: Pipeline) -> None:
-    accepted = {"by": "somebody", "why": "unknown yet", "until": "2026-03-01"}
-    late = contract("store", [ORDERS], lateness=accepted)
-    shop.pull(late, Interval(None, datetime(2026, 3, 1, tzinfo=timezone.utc)))
-    with pytest.raises(ContractError, match="lateness: until 2026-03-01, by somebody"):
-        shop.pull(late, Interval(None, datetime(2026, 3, 2, tzinfo=timezone.utc)))
-
-
-def test_a_source_that_may_have_dropped_unread_rows_is_not_read_on(shop: Pipeline) -> None:
-    brief = contract("store", [ORDERS], keeps="1d")
-    shop.pull(brief, Interval(None, datetime(2026, 3, 1, tzinfo=timezone.utc)))
-    with pytest.raises(TerminalError, match="never read"):
-        shop.pull(brief, Interval(None, datetime(2026, 3, 3, tzinfo=timezone.utc)))
-
-
-def test_a_late_upstream_holds_the_pull(shop: Pipeline) -> None:
-    feed = {"name": "feed", "max_age": "1h", "freshness_query": "select now() - interval '2 hours'"}
-    with pytest.raises(TransientError, match="upstream 'feed'"):
-        shop.pull(contract("store", [ORDERS], upstreams=[feed]))
-    shop.pull(contract("store", [ORDERS], upstreams=[feed | {"max_age": "3h"}]))
-
-
-def test_stale_data_and_floods_and_truncated_snapshots_are_noticed(shop: Pipeline) -> None:
-    stale = contract("store", [ORDERS | {"freshness": "1s"}])
-    shop.at_source("update orders set updated_at = now() - interval '1 day'")
-    with pytest.raises(GateFailed, match="too old"):
-        shop.pull(stale)
-    assert shop.same("orders", "raw_store.orders", COLUMNS)  # what it had is published
-    flood = contract("store", [ORDERS | {"max_rows_per_day": 5}])
-    shop.at_source("update orders set updated_at = clock_timestamp() where id <= 6")
-    with pytest.raises(GateFailed):
-        shop.pull(flood)
-    truncated = contract("store", [CUSTOMERS | {"min_rows": 51}])
-    with pytest.raises(GateFailed):
-        shop.pull(truncated)
-
-
-def test_references_are_judged_only_where_both_sides_were_read(shop: Pipeline, both: SourceContract) -> None:
-    shop.pull(both)
-    shop.at_source("insert into customers values (51, 'c51@example.com')")
-    shop.at_source("insert into orders (id, customer, total) values (6000, 51, 1)")
-    shop.pull(both, only=("orders",))  # its customer is not in raw yet, and this run does not read customers
-    shop.pull(both)
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
+def test_a_stream_whose_key_is_not_that_of_raw_is_refused_by_name(shop: Pipeline) -> None:
+    shop.at_source("alter table customers drop constraint customers_pkey")  # or the source would say it first
+    pair = CUSTOMERS | {"columns": CUSTOMERS["columns"] | {"email": {"type": "text"}}}
+    shop.pull(contract("store", [pair | {"primary_key": ["id", "email"]}]))
+    shop.pull(contract("store", [pair | {"primary_key": ["email", "id"]}]))  # the same key in another order
+    keyed = contract("store", [pair])
+    with pytest.raises(SchemaChanged) as caught:
+        shop.pull(keyed)
+    assert "received: primary key (id)" in str(caught.value)
+    assert "allowed:  primary key (id, email), which is that of raw" in str(caught.value)
+    # as the message says
+    shop.at_warehouse("alter table raw_store.customers rename to customers_before")
+    shop.pull(keyed, full_refresh=True)
     assert shop.same("customers", "raw_store.customers", "id, email")
+    with pytest.raises(SchemaChanged, match="primary key \\(id\\), which is that of raw"):
+        shop.pull(contract("store", [pair | {"primary_key": [], "deletes": "none"}]))
 
 
-def test_a_step_that_is_silent_for_long_keeps_its_turn(
-    shop: Pipeline, both: SourceContract, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "LEASE", timedelta(seconds=1))
-    now = Interval(None, datetime.now(timezone.utc))
-    slow, other = shop.run(both, "slow"), shop.run(both, "other")
-    with ThreadPoolExecutor(1) as background, psycopg.connect(shop.source) as busy:
-        busy.execute("lock table orders in access exclusive mode")
-        landing = background.submit(extract, slow, now)
-        time.sleep(3)  # three times the lease
-        with pytest.raises(LeaseHeld, match="'slow'"):
-            extract(other, now)
-        busy.rollback()
-        landed = landing.result()
-    time.sleep(1.5)  # nobody works on it any more, as after a kill
-    taken = extract(other, now)
-    with pytest.raises(StaleLoad):
-        stage(slow, landed.load_id, "orders")
-    close(other, taken.load_id)
+def test_of_rows_with_the_same_key_the_newest_wins(shop: Pipeline) -> None:
+    newest = contract("store", [ORDERS], duplicates="newest_wins")
+    shop.at_source("alter table orders drop constraint orders_pkey")
+    repeat = "insert into orders (id, customer, total, note, updated_at) values (%s, 1, 1, %s, %s)"
+    for note, stamp in (("older", "2020-01-01Z"), ("newest", "2030-01-01Z"), ("newer", "2029-01-01Z")):
+        shop.at_source(repeat, 7, note, stamp)
+    first = shop.pull(newest)  # with books that balance
+    assert counts(shop, first.load_id, "orders") == (1003, 1003, 1003, 1000, 0, 0, 0)
+    assert _duplicates(first) == 3
+    assert shop.at_warehouse("select note from raw_store.orders where id = 7") == [("newest",)]
+    shop.at_source("update orders set note = 'changed', updated_at = '2031-01-01Z' where note = 'newest'")
+    second = shop.pull(newest)
+    assert (second.changed, _duplicates(second)) == ({"orders": 1}, 1)
+    assert shop.at_warehouse("select note from raw_store.orders where id = 7") == [("changed",)]
+    with pytest.raises(GateFailed):
+        shop.pull(contract("store", [ORDERS]))
+
+
+def test_where_repeated_keys_are_accepted_the_same_row_is_taken_every_time(shop: Pipeline) -> None:
+    accepted = {"by": "somebody", "why": "they differ in nothing that counts", "until": "2099-12-31"}
+    lax = contract("store", [CUSTOMERS], duplicates=accepted)
+    shop.at_source("alter table customers drop constraint customers_pkey")
+    shop.at_source("insert into customers values (1, 'a@x'), (1, 'z@x'), (2, 'a@x')")
+    first = shop.pull(lax)
+    assert (first.changed, _duplicates(first)) == ({"customers": 50}, 3)
+    shop.at_source("delete from customers where email = 'z@x'; insert into customers values (1, 'z@x')")
+    second = shop.pull(lax)
+    assert (second.changed, _duplicates(second)) == ({"customers": 0}, 3)
+
+
+def _duplicates(published: Published) -> int:
+    return int(published.streams[0]["duplicates"])
