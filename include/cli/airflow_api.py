@@ -114,7 +114,10 @@ class AirflowApi:
         answer = self._dags(path, params={"map_index": task["map_index"], "full_content": "true"})
         text: list[str] = []
         for entry in answer["content"]:
-            event = entry if isinstance(entry, str) else entry.get("event", "")
+            # why a task was skipped is no part of what it says: "Skipping task."
+            event = (
+                entry if isinstance(entry, str) else f"{entry['event']} {entry.get('reason', '')}".rstrip()
+            )
             text += [line for line in str(event).splitlines() if line.strip() and not line.startswith("::")]
             for detail in entry.get("error_detail") or () if isinstance(entry, dict) else ():
                 text += f"{detail['exc_type']}: {detail['exc_value']}".splitlines()

@@ -130,6 +130,11 @@ class Lifecycle:
         transform = self.caused("transform__shop", self.ended(ingest))
         return [transform, *(self.caused(f"activate__{sync}", transform) for sync in self.syncs())]
 
+    def quiet(self) -> None:
+        """Return once no run is under way and no asset event is about to start one."""
+        busy = "select 1 from asset_dag_run_queue union all select 1 from dag_run where state in ('queued', 'running')"
+        until(lambda: not self.at("airflow", busy), "all runs to end")
+
     def syncs(self) -> list[str]:
         return [sync.sync for sync in load_all(SyncContract, self.contracts)]
 
