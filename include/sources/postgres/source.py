@@ -182,13 +182,25 @@ class PostgresSnapshot:
             connection = dbapi.connect(self.uri, autocommit=True)
             with connection.cursor() as cursor:
                 cursor.execute("begin isolation level repeatable read read only")
-                cursor.execute(f"set transaction snapshot '{self.name}'")
+                self._join(cursor)
         try:
             yield connection
         except BaseException:
             connection.close()
             raise
         self._idle.put(connection)
+
+    def _join(self, cursor: Any) -> None:
+        try:
+            cursor.execute(f"set transaction snapshot '{self.name}'")
+        except dbapi.Error as error:
+            # it lives as long as the connection that exported it
+            raise TransientError(
+                "the snapshot in which all streams are read is gone",
+                where=self.where,
+                received=" ".join(str(error).split()),
+                todo="nothing, when this is seldom: the next attempt reads in a new one; else see who ends our connections",
+            ) from error
 
     def close(self) -> None:
         while not self._idle.empty():

@@ -1,0 +1,224 @@
+"""Nothing is lost: eight writers who never rest, a reader that is killed again and again, and every value there at the end.
+
+What is published on the way is judged too: each time raw must be a state that the source was really in.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.core.contracts import SourceContract
+from include.core.errors import TerminalError
+from include.core.interval import Interval
+from include.flows.books import unbalanced
+from include.flows.extract import horizon
+from include.stack.state import HEALTHY, StackState
+from tests.support import bank
+from tests.support.pipeline import Pipeline, contract
+from tests.support.stack import Stack
+
+PULLS, KILLS = 8, 6
+TERMINAL = 3
+TABLES = {"accounts": "id, balance, note, updated_at", "entries": "id, account, amount, updated_at"}
+COLUMNS = {
+    "accounts": {
+        "id": {"type": "integer"},
+        "balance": {"type": "numeric(12,2)"},
+        "note": {"type": "text"},
+        "updated_at": {"type": "timestamp with time zone"},
+    },
+    "entries": {
+        "id": {"type": "bigint"},
+        "account": {"type": "integer"},
+        "amount": {"type": "numeric(12,2)"},
+        "updated_at": {"type": "timestamp with time zone"},
+    },
+}
+WAYS = {
+    "snapshot": {"mode": "snapshot", "deletes": "snapshot"},
+    "incremental": {"mode": "incremental", "cursor": "updated_at", "deletes": "keys"},
+}
+
+
+def the_bank(way: str) -> SourceContract:
+    streams: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "table": f"public.{name}",
+            "primary_key": ["id"],
+            "columns": columns,
+            "max_delete_share": 1,
+        }
+        | WAYS[way]
+        for name, columns in COLUMNS.items()
+    ]
+    streams[1]["references"] = [{"columns": ["account"], "stream": "accounts"}]
+    return contract("bank", streams)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: Stack, way: str) -> None:
+    pipeline.at_source(bank.SCHEMA)
+    source, chance, naive = the_bank(way), random.Random(way), Naive(pipeline)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(
+        ["tests.support.pipeline", "great_expectations.expectations", "pyarrow.parquet"]
+    )
+    killed = 0
+    with writing(processes, pipeline):
+        for number in range(PULLS):
+            run_id, end = f"chaos-{number}", datetime.now(timezone.utc)
+            disturbances = iter([] if number == 0 or killed >= KILLS else [disturb(chance, number)])
+            while (code := attempt(processes, pipeline, source, run_id, end, next(disturbances, None))) != 0:
+                assert code != TERMINAL, "a person would have to come"
+                killed += 1
+                healthy(storage)
+            is_a_state_of_the_bank(pipeline)
+            naive.read()
+            if number == PULLS // 2:
+                os.kill(pid_of(storage, "s3"), signal.SIGKILL)
+                healthy(storage)
+    assert killed >= KILLS // 2
+    assert attempt(processes, pipeline, source, "the last", datetime.now(timezone.utc), None) == 0
+    for table, columns in TABLES.items():
+        assert pipeline.same(table, f"raw_bank.{table}", columns), table
+    is_a_state_of_the_bank(pipeline)
+    books_balance(pipeline)
+    naive.read()
+    assert naive.lost() > 0  # else this traffic would not show a loss
+
+
+def attempt(
+    processes: ForkServerContext,
+    pipeline: Pipeline,
+    source: SourceContract,
+    run_id: str,
+    end: datetime,
+    disturbance: Disturbance | None,
+) -> int | None:
+    """One try of one run in a process of its own. Returns its exit code."""
+    reader = processes.Process(target=_pull, args=(pipeline, source, run_id, end))
+    reader.start()
+    if disturbance is not None:
+        disturbance.hit(reader, pipeline)
+    reader.join(120)
+    assert reader.exitcode is not None, "the reader hangs"
+    return reader.exitcode
+
+
+def _pull(pipeline: Pipeline, source: SourceContract, run_id: str, end: datetime) -> None:
+    try:
+        run = pipeline.run(source, run_id)
+        while not horizon(run, end).passed:
+            time.sleep(0.05)
+        pipeline.pull(source, Interval(None, end), run_id)
+    except TerminalError:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(TERMINAL)
+
+
+class Disturbance:
+    """What happens to a reader after some seconds: it is killed, or a server drops its connections."""
+
+    def __init__(self, place: str, after: float) -> None:
+        self._place, self._after = place, after
+
+    def hit(self, reader: ForkServerProcess, pipeline: Pipeline) -> None:
+        reader.join(self._after)
+        if self._place == "reader":
+            reader.kill()
+            return
+        # until it has hit, or the reader is through
+        while reader.is_alive() and not _drop(getattr(pipeline, self._place)):
+            time.sleep(0.02)
+
+
+def disturb(chance: random.Random, number: int) -> Disturbance:
+    return Disturbance(("reader", "source", "reader", "warehouse")[number % 4], chance.uniform(0.1, 1.5))
+
+
+def _drop(conninfo: str) -> int:
+    with psycopg.connect(conninfo, autocommit=True) as admin:
+        return admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+            " and pid <> pg_backend_pid() and application_name <> %s and backend_type = 'client backend'",
+            (bank.TELLER,),
+        ).rowcount
+
+
+@contextmanager
+def writing(processes: ForkServerContext, pipeline: Pipeline) -> Iterator[None]:
+    closing = processes.Event()
+    tellers = processes.Process(target=bank.work, args=(pipeline.source, 7, closing))
+    tellers.start()
+    try:
+        yield
+        assert tellers.is_alive(), "the bank has closed before its time"
+    finally:
+        closing.set()
+        tellers.join(30)
+    assert tellers.exitcode == 0
+
+
+def is_a_state_of_the_bank(pipeline: Pipeline) -> None:
+    (total,) = pipeline.at_warehouse("select sum(balance) from raw_bank.accounts where _deleted_at is null")[
+        0
+    ]
+    assert total == bank.TOTAL
+    torn = pipeline.at_warehouse(
+        "select a.id, a.balance, sum(e.amount) from raw_bank.accounts a left join raw_bank.entries e"
+        " on e.account = a.id and e._deleted_at is null group by a.id having a.balance is distinct from sum(e.amount)"
+    )
+    assert torn == []
+
+
+def books_balance(pipeline: Pipeline) -> None:
+    rows = pipeline.at_warehouse(
+        "select to_jsonb(s) from ledger.load_stream s join ledger.load l using (load_id) where l.status = 'published'"
+    )
+    assert len(rows) == 2 * (PULLS + 1)
+    assert [wrong for (row,) in rows for wrong in unbalanced(row)] == []
+
+
+class Naive:
+    """The cursor that everybody writes first: whatever is newer than the newest row seen."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline, self._rows, self._newest = pipeline, {}, datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+    def read(self) -> None:
+        found = self._pipeline.at_source(
+            "select id, updated_at from entries where updated_at > %s", self._newest
+        )
+        self._rows |= dict(found)
+        self._newest = max([self._newest, *(stamp for _, stamp in found)])
+
+    def lost(self) -> int:
+        return len({key for (key,) in self._pipeline.at_source("select id from entries")} - set(self._rows))
+
+
+def pid_of(storage: Stack, service: str) -> int:
+    process = StackState.read(storage.home.state_file).units[service].process
+    assert process is not None
+    return process.pid
+
+
+def healthy(storage: Stack) -> None:
+    deadline = time.monotonic() + 60
+    while any(unit.state != HEALTHY for unit in StackState.read(storage.home.state_file).units.values()):
+        assert time.monotonic() < deadline, "a service does not come back"
+        time.sleep(0.1)
