@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import psycopg
 
 from tests.e2e.conftest import Demo
-from tests.support.kills import held, kill, waiting
+from tests.support.kills import ingest_held, kill, transform_held, waiting
 from tests.support.lifecycle import SHOP, Lifecycle, Run, until
 
 
@@ -26,7 +28,7 @@ def test_an_ingest_survives_the_death_of_its_workers(depot: str, lifecycle: Life
     )
     lifecycle.at(depot, "insert into depot.readings select n, 1 from generate_series(7001, 7100) n")
 
-    with held(lifecycle, depot) as holds:
+    with ingest_held(lifecycle, depot) as holds:
         with psycopg.connect(lifecycle.stack.postgres.conninfo(depot)) as blocker:
             run = lifecycle.trigger("ingest__depot")  # before the lock: a run waits for older transactions
             blocker.execute("lock table depot.readings in access exclusive mode")
@@ -84,3 +86,63 @@ def test_a_delivery_survives_the_death_of_its_worker(first_demo: Demo, lifecycle
         "select count(*) from activation.activation_crm_contacts where full_name like '%% the Elder'",
     )
     assert lifecycle.value("crm", "select count(*) - count(distinct external_id) from crm.contacts") == 0
+
+
+def test_a_transform_survives_the_death_of_its_workers_and_can_be_cleared(
+    first_demo: Demo, lifecycle: Lifecycle
+) -> None:
+    """Of a model, of a gate, and of the publication while its commit is on the way."""
+    lifecycle.quiet()
+    with transform_held(lifecycle, SHOP) as holds:
+        run = lifecycle.trigger("transform__shop")
+        for step, worker in (("build.fct_web_sessions", False), ("gate", False), ("publish", True)):
+            until(lambda step=step: _all_but_one_done(lifecycle, run, step), f"{step} to be all that runs")
+            waiting(lifecycle, "warehouse", "advisory")
+            kill(lifecycle, run, step, worker=worker, task=True)
+            holds.let_go(step)
+        assert lifecycle.ended(run).state == "success", lifecycle.states(run)
+    steps = ("begin", "build.fct_web_sessions", "gate", "publish")
+    assert {step: _tries(lifecycle, run, step) for step in steps} == {
+        "begin": 1, "build.fct_web_sessions": 2, "gate": 2, "publish": 2
+    }  # fmt: skip
+    (killed,) = _publications(lifecycle, run)
+    survived = _served(lifecycle)
+    lifecycle.quiet()
+
+    # What an undisturbed build gives differs by what is in raw now, and by nothing else.
+    name = lifecycle.value("warehouse", "select name from raw_shop.products where product_id = 1")
+    rename = "update raw_shop.products set name = %s where product_id = 1"
+    lifecycle.at("warehouse", rename, "corrected")
+    try:
+        assert lifecycle.clear(run).state == "success", lifecycle.states(run)
+    finally:
+        lifecycle.at("warehouse", rename, name)
+    first, second = _publications(lifecycle, run)
+    assert (first, second > first) == (killed, True)
+    undisturbed = _served(lifecycle)
+    assert {table for table in survived if survived[table] != undisturbed[table]} == {"marts.dim_products"}
+    assert (survived["marts.dim_products"] - undisturbed["marts.dim_products"]).total() == 1
+    product = "select product_name from marts.dim_products where product_id = 1"
+    assert lifecycle.value("warehouse", product) == "corrected"
+    lifecycle.quiet()
+
+
+def _all_but_one_done(lifecycle: Lifecycle, run: Run, step: str) -> bool:
+    """Whether of the instances of a task one runs, and all others are done."""
+    return [t["state"] for t in lifecycle.tasks(run, step) if t["state"] != "success"] == ["running"]
+
+
+def _publications(lifecycle: Lifecycle, run: Run) -> list[int]:
+    rows = lifecycle.at(
+        "warehouse", "select publication_id from ledger.publication where run_id = %s order by 1", run.run_id
+    )
+    return [version for (version,) in rows]
+
+
+def _served(lifecycle: Lifecycle) -> dict[str, Counter[str]]:
+    """The rows of every table that consumers and syncs see."""
+    views = "select format('%I.%I', schemaname, viewname) from pg_views where schemaname in ('marts', 'activation')"
+    return {
+        view: Counter(text for (text,) in lifecycle.at("warehouse", f"select t::text from {view} as t"))
+        for (view,) in lifecycle.at("warehouse", views)
+    }

@@ -1,27 +1,35 @@
-"""Making a step of a load hang at its worst moment, and killing the processes that run it."""
+"""Making a step of a run hang at its worst moment, and killing the processes that run it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psutil
 import psycopg
 
 from tests.support.lifecycle import Lifecycle, Run, until
 
-# Where each step of an ingest is held: it has done its work and is about to say so in the ledger.
-_HOLDS = {
-    "extract": ("ledger.load", "update", "new.status = 'landed'"),
-    "stage": ("ledger.load_stream", "update", "new.status = 'staged'"),
-    "audit": ("ledger.load_stream", "update", "new.status in ('audited', 'rejected')"),
-    "publish": ("ledger.load", "update", "new.status = 'published'"),
+# Where each step is held: it has done its work and is about to say so in the ledger.
+_INGEST = {
+    "extract": "trigger {} before update on ledger.load for each row when (new.status = 'landed')",
+    "stage": "trigger {} before update on ledger.load_stream for each row when (new.status = 'staged')",
+    "audit": "trigger {} before update on ledger.load_stream for each row"
+    " when (new.status in ('audited', 'rejected'))",
+    "publish": "trigger {} before update on ledger.load for each row when (new.status = 'published')",
+}
+_TRANSFORM = {
+    "build.fct_web_sessions": "trigger {} before insert on ledger.model_result for each row"
+    " when (new.unique_id = 'model.shop.fct_web_sessions')",
+    "gate": "trigger {} before insert on ledger.gate_result for each row when (new.relation = 'marts.fct_orders')",
+    # Its commit is on the way, and arrives also when nobody lives to hear of it.
+    "publish": "constraint trigger {} after insert on ledger.publication initially deferred for each row",
 }
 _HOLD = """
 create or replace function public.held() returns trigger language plpgsql as $$
 begin
-    if exists (select from ledger.load as l where l.load_id = new.load_id and l.source = '{source}') then
+    if {these} then
         perform pg_advisory_xact_lock_shared(hashtext(tg_argv[0]));
     end if;
     return new;
@@ -30,7 +38,7 @@ end $$;
 
 
 class Holds:
-    """The steps of one source's loads that wait where they are, each until it is let go."""
+    """The steps that wait where they are, each until it is let go."""
 
     def __init__(self, sessions: dict[str, psycopg.Connection[tuple[object, ...]]]) -> None:
         self._sessions = sessions
@@ -39,21 +47,28 @@ class Holds:
         self._sessions[step].execute("select pg_advisory_unlock_all()")
 
 
-@contextmanager
-def held(lifecycle: Lifecycle, source: str) -> Iterator[Holds]:
+def ingest_held(lifecycle: Lifecycle, source: str) -> AbstractContextManager[Holds]:
     """Every step of this source's loads waits at the end of its work."""
+    load = "select from ledger.load as l where l.load_id = new.load_id"
+    return _held(lifecycle, _INGEST, f"exists ({load} and l.source = '{source}')")
+
+
+def transform_held(lifecycle: Lifecycle, transform: str) -> AbstractContextManager[Holds]:
+    """A model, a gate and the publication of this transform wait at the end of their work."""
+    return _held(lifecycle, _TRANSFORM, f"new.transform = '{transform}'")
+
+
+@contextmanager
+def _held(lifecycle: Lifecycle, steps: dict[str, str], these: str) -> Iterator[Holds]:
     warehouse = lifecycle.stack.postgres.conninfo("warehouse")
-    sessions = {step: psycopg.connect(warehouse, autocommit=True) for step in _HOLDS}
+    sessions = {step: psycopg.connect(warehouse, autocommit=True) for step in steps}
     try:
         for step, session in sessions.items():
             session.execute("select pg_advisory_lock(hashtext(%s))", (step,))
-        lifecycle.at("warehouse", _HOLD.format(source=source))
-        for step, (table, event, when) in _HOLDS.items():
-            lifecycle.at(
-                "warehouse",
-                f"create trigger hold_{step} before {event} on {table} for each row when ({when})"
-                f" execute function public.held('{step}')",
-            )
+        lifecycle.at("warehouse", _HOLD.format(these=these))
+        for step, trigger in steps.items():
+            named = trigger.format(f'"hold {step}"')
+            lifecycle.at("warehouse", f"create {named} execute function public.held('{step}')")
         yield Holds(sessions)
     finally:
         for session in sessions.values():
