@@ -14,7 +14,7 @@ from include.flows.source_run import SourceRun
 from include.warehouse import ledger
 from include.warehouse import publish as warehouse
 from include.warehouse.connect import connected
-from include.warehouse.merge import Target
+from include.warehouse.tables import Target
 
 log = logging.getLogger("millrace.ingest")
 
@@ -106,6 +106,7 @@ def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publicatio
         max_delete_share=stream.max_delete_share,
         cursor=stream.cursor,
         may_repeat_keys=run.contract.duplicates != "none",
+        keeps_history=stream.history == "append",
     )
     return warehouse.Publication(landed, target)
 

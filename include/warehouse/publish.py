@@ -9,8 +9,9 @@ import psycopg
 
 from include.core.manifest import Manifest, StreamManifest
 from include.warehouse import ledger, staging
-from include.warehouse.merge import Merged, Target, merge, prepare
+from include.warehouse.merge import Merged, merge
 from include.warehouse.origin import check_origin
+from include.warehouse.tables import Target, prepare
 
 
 @dataclass(frozen=True)

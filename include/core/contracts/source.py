@@ -41,7 +41,7 @@ from include.core.contracts.common import (
     Share,
     Text,
 )
-from include.core.contracts.stream import ColumnRule, Reference, Stream
+from include.core.contracts.stream import HISTORY, ColumnRule, Reference, Stream
 
 __all__ = ["ColumnRule", "Impact", "Reference", "SourceContract", "Stream", "Upstream"]
 
@@ -122,6 +122,9 @@ class SourceContract(DagContract):
         for number, stream in enumerate(self.streams):
             if stream.name in names[:number]:
                 faults.add("streams", number, "name", received=stream.name, allowed="each stream once")
+            if stream.history == "append" and stream.name + HISTORY in names:
+                allowed = f"latest, or another name for stream {stream.name + HISTORY}: the history needs it"
+                faults.add("streams", number, "history", received="append", allowed=allowed)
             for place, reference in enumerate(stream.references):
                 at = ("streams", number, "references", place)
                 if reference.stream not in names:

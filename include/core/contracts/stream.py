@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
 from include.core.interval import show_duration
 
+#: What a stream's table of every change is called, after the stream's name.
+HISTORY = "__history"
 #: Columns that raw tables have beside the source's.
 RESERVED_COLUMNS = ("_load_id", "_loaded_at", "_deleted_at")
 _PART = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
@@ -80,6 +82,11 @@ class Stream(Model):
         default="tombstone",
         description="tombstone: a deleted row stays in raw and is marked; remove: it goes.",
     )
+    history: Literal["latest", "append"] = Field(
+        default="latest",
+        description="latest: raw holds one row a key; append: beside it, <name>__history keeps every change that a load"
+        " found.",
+    )
     max_delete_share: Share = Field(default=0.3, description="Stop when more than this share would go.")
     columns: dict[str, ColumnRule] = Field(min_length=1, description="Every column by its name.")
     references: tuple[Reference, ...] = Field(default=(), description="What it joins to.")
@@ -97,6 +104,8 @@ class Stream(Model):
         faults = Faults()
         if len(self.name.encode()) > 63:
             faults.add("name", received=self.name, allowed="63 bytes at most, because it names the raw table")
+        if self.history == "append":
+            self._check_history(faults)
         if not _TABLE.fullmatch(self.table):
             faults.add(
                 "table",
@@ -129,6 +138,25 @@ class Stream(Model):
             )
         elif self.columns[name].ignore:
             faults.add(*at, received=name, allowed="a column that is read (this one has ignore: true)")
+
+    def _check_history(self, faults: Faults) -> None:
+        if len((self.name + HISTORY).encode()) > 63:
+            faults.add(
+                "history", received="append", allowed=f"latest: {self.name}{HISTORY} has more than 63 bytes"
+            )
+        if not self.primary_key:
+            faults.add(
+                "history",
+                received="append",
+                allowed="latest, or a primary_key: without one no row has a history",
+            )
+        if "_change" in self.read_columns:
+            faults.add(
+                "columns",
+                "_change",
+                received="_change",
+                allowed="another name: a history has its own; or ignore",
+            )
 
     def _check_mode(self, faults: Faults) -> None:
         if self.cursor:
