@@ -32,8 +32,9 @@ class Transform:
 
     def begin(self) -> None:
         """Start with an empty candidate."""
+        schemas = frozenset(str(node["schema"]) for node in self._nodes() if node["resource_type"] == "model")
         with connected(self._transformer()) as session:
-            marts.clear_candidate(session, self.contract.transform, self.run_id)
+            marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
 
     def audit(self, schema: str, table: str) -> gate.Verdict:
         """Judge one table of the candidate by its suite.
@@ -75,10 +76,13 @@ class Transform:
         log.info("publication %s: %s", version, relations)
         return version, relations
 
+    def _nodes(self) -> list[dict[str, Any]]:
+        """What dbt's manifest says of each model and test."""
+        return list(json.loads(self._manifest.read_text(encoding="utf-8"))["nodes"].values())
+
     def _key_and_personal_columns(self, table: str) -> tuple[tuple[str, ...], frozenset[str]]:
         """A model's primary key, and the columns that its documentation marks as personal data (`meta.pii`)."""
-        nodes = json.loads(self._manifest.read_text(encoding="utf-8"))["nodes"].values()
-        model = next((n for n in nodes if n["resource_type"] == "model" and n["name"] == table), None)
+        model = next((n for n in self._nodes() if n["resource_type"] == "model" and n["name"] == table), None)
         if model is None:
             raise TerminalError(
                 "dbt no longer knows a model that this run has to judge",

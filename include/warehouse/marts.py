@@ -29,16 +29,23 @@ def candidate(schema: str) -> str:
     return f"{schema}_candidate"
 
 
-def clear_candidate(session: Session, transform: str, run_id: str) -> None:
+def clear_candidate(
+    session: Session, transform: str, run_id: str, others: frozenset[str] = frozenset()
+) -> None:
     """Start with an empty candidate that belongs to one run, so that nothing of an older build is published with it.
 
     What the gate said of an earlier build of the same run goes too: it has not seen this one.
+
+    :param others: schemas that the models use beside the candidate; those that lack are made. dbt would make them too,
+        but two models that need the same one at once get in each other's way.
     """
     with session.transaction():
         _lock(session)
         session.execute(
             "delete from ledger.gate_result where transform = %s and run_id = %s", (transform, run_id)
         )
+        for schema in sorted(others - {candidate(schema) for schema in READERS}):
+            session.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
         for schema in READERS:
             session.execute(
                 sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(candidate(schema)))

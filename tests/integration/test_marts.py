@@ -64,7 +64,13 @@ def build(
     model = {"resource_type": "model", "columns": columns}
     model["constraints"] = [{"type": "primary_key", "columns": ["id"]}]
     manifest = tmp_path / "manifest.json"
-    nodes = {f"model.shop.{name}": {**model, "name": name} for name in ("one", "two", "contacts")}
+    schemas = {
+        "stg_one": "staging",
+        "one": "marts_candidate",
+        "two": "marts_candidate",
+        "contacts": "activation_candidate",
+    }
+    nodes = {f"model.shop.{name}": {**model, "name": name, "schema": at} for name, at in schemas.items()}
     manifest.write_text(json.dumps({"nodes": nodes}))
 
     def run(run_id: str, *statements: str, gated: bool = True) -> Transform:
@@ -88,7 +94,9 @@ SYNC = "create table activation_candidate.contacts as select 1 as id"
 
 
 def test_a_candidate_is_seen_by_nobody_until_it_is_published(build: Any, as_role: Any) -> None:
-    transform = build("first", ONE, TWO, SYNC)
+    # models that are built side by side find the schemas that they share
+    view = "create view staging.stg_one as select 1 as id"
+    transform = build("first", view, ONE, TWO, SYNC)
     for role in ("analyst", "developer", "activator", "loader"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(role, "select * from marts_candidate.one")
