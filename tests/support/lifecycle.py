@@ -90,11 +90,18 @@ class Lifecycle:
         file = self.stack.home.path / "alerts.log"
         return file.read_text().strip().split("\n\n") if file.exists() else []
 
-    def alert_of(self, run: Run) -> str:
-        """The alert about a run, once it is there."""
+    def alert_of(self, run: Run, headline: str) -> str:
+        """The alert about a run whose first line says this, once it is there. A run may be late as well as fail."""
         return until(
-            lambda: next((text for text in self.alerts() if run.run_id in text and run.dag_id in text), None),
-            f"an alert about {run}",
+            lambda: next(
+                (
+                    text
+                    for text in self.alerts()
+                    if run.run_id in text and f"{run.dag_id} {headline}" in text.splitlines()[0]
+                ),
+                None,
+            ),
+            f"an alert that {run} {headline}",
         )
 
     # --- runs
