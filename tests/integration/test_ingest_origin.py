@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from signal import SIGINT
 from typing import Any
 
-import psycopg
 import pytest
 
-from include.core.connection import parse_connection
 from include.core.contracts import SourceContract
 from include.core.errors import TerminalError
 from include.core.interval import Interval
 from include.flows.extract import extract
 from include.flows.load import audit, stage
 from include.flows.publish import publish
-from include.stack import ports, postgres
+from include.stack import postgres
 from include.stack.home import Home
+from tests.support.own_server import at_server, lead_to, server
 from tests.support.pipeline import Pipeline, contract
 from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
 
@@ -34,10 +28,6 @@ create table orders (id int primary key, customer int, total numeric(12,2), note
 insert into customers select i, 'other' || i || '@example.com' from generate_series(1, 45) i;
 insert into orders (id, customer, total) select i, 1, i from generate_series(1, 900) i;
 """
-
-
-def lead_to(shop: Pipeline, uri: str) -> None:
-    shop.source, shop.connections["source"] = uri, parse_connection("source", uri)
 
 
 def landed(shop: Pipeline) -> int:
@@ -114,32 +104,3 @@ def test_what_has_landed_is_judged_again_before_it_is_published(shop: Pipeline, 
     shop.at_warehouse("update ledger.watermark set position = array[position[1] + 1000000, 0]")
     with pytest.raises(TerminalError, match="gone back in time"):
         publish(run, load.load_id)
-
-
-@contextmanager
-def server(who: postgres.Account) -> Iterator[str]:
-    """The source's own server, started on what its folder holds and stopped cleanly. Yields a superuser's URI."""
-    with socket.socket() as free:
-        free.bind((ports.LOOPBACK, 0))
-        port = free.getsockname()[1]
-    command = postgres.server_command(who, port, postgres.THROW_AWAY)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, **who.options()) as process:
-        try:
-            yield reached(postgres.conninfo(port, "secret"), process)
-        finally:
-            process.send_signal(SIGINT)
-
-
-def reached(uri: str, process: subprocess.Popen[bytes]) -> str:
-    while True:
-        try:
-            psycopg.connect(uri).close()
-        except psycopg.OperationalError:
-            assert process.poll() is None, "the server has ended"
-            time.sleep(0.1)
-        else:
-            return uri
-
-
-def at_server(who: postgres.Account, *command: str) -> None:
-    subprocess.run([*who.prefix, *command], check=True, **who.options())
