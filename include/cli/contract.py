@@ -113,7 +113,7 @@ def _compared(read: Read[Any]) -> Iterator[str]:
                 pass
         except TerminalError as error:
             yield _placed(document, ("streams", number), error)
-    if any(stream.mode == "incremental" for stream in contract.streams):
+    if any(stream.stamp for stream in contract.streams):
         # whether the role may see open transactions; that some are open is no fault
         source.horizon(datetime.now(timezone.utc))
     source.stale_upstreams()

@@ -25,12 +25,32 @@ class Part:
 
 
 @dataclass(frozen=True)
+class TransactionMark:
+    """A watermark in transactions instead of time: what a stream that is read by the transactions of its rows goes on from.
+
+    Every change of a transaction before `xid` (64 bits, so never used twice) was in the snapshot. That speaks of one
+    `timeline` of the server's history, and only of rows in these `files`, each the id of a table or partition and of
+    the file that holds it. `taken` is the time of the snapshot by the source's clock, as ISO 8601.
+    """
+
+    xid: int
+    timeline: int
+    files: tuple[tuple[int, int], ...]
+    taken: str
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TransactionMark:
+        return cls(**data | {"files": tuple((table, file) for table, file in data["files"])})
+
+
+@dataclass(frozen=True)
 class StreamManifest:
     """One stream of a load.
 
     `parts` hold its rows. `key_parts` hold the complete set of primary keys that the source had in the same snapshot,
     where the contract asks for deletes by keys. `complete` says that `parts` are the whole table, so that what is
-    missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601.
+    missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601;
+    `mark` stands in place of the latter where rows are told apart by their transactions.
     """
 
     stream: str
@@ -43,6 +63,7 @@ class StreamManifest:
     watermark_to: str | None
     newest: str | None
     seconds: float
+    mark: TransactionMark | None = None
 
     @property
     def rows(self) -> int:
@@ -100,6 +121,8 @@ class Manifest:
             row["parts"] = tuple(Part(**part) for part in row["parts"])
             if row["key_parts"] is not None:
                 row["key_parts"] = tuple(Part(**part) for part in row["key_parts"])
+            if row.get("mark") is not None:
+                row["mark"] = TransactionMark.from_json(row["mark"])
             streams.append(StreamManifest(**row))
         data["position"] = tuple(data["position"])
         return cls(streams=tuple(streams), **data)

@@ -36,8 +36,8 @@ class Extraction:
 
 
 def horizon(run: SourceRun, end: datetime) -> Horizon:
-    """Whether all that the source stamps before `end` is committed. Only streams with a cursor need to wait."""
-    if all(stream.cursor is None for stream in run.contract.streams):
+    """Whether all that the source stamps before `end` is committed. Only streams that are read by a stamp need to wait."""
+    if all(stream.stamp is None for stream in run.contract.streams):
         return Horizon(True)
     return open_source(run.contract, run.connect(run.contract.connection)).horizon(end)
 
@@ -83,14 +83,16 @@ def extract(
     for reading in readings:
         reading.check_retention()
         if not reading.wanted:
-            log.info("%s: a snapshot has no past, so this run leaves it out", reading.stream.name)
+            log.info("%s: it has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
     with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as snapshot:
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
             check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)
         moment = datetime.now(timezone.utc)
-        shaped = [one.in_shape(snapshot.schemas[one.stream.name].fingerprint) for one in wanted]
+        shaped = [
+            one.in_shape(snapshot.schemas[one.stream.name].fingerprint).in_history(snapshot) for one in wanted
+        ]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
             landed = list(
                 readers.map(lambda reading: _read(run, reading, snapshot, zone, load, moment), shaped)
@@ -124,7 +126,7 @@ def _read(
     stream, started = reading.stream, time.monotonic()
     tally = Tally(stream)
     name = (run.contract.source, stream.name, load.load_id, moment)
-    rows = tally.count(snapshot.rows(stream, reading.since, reading.before))
+    rows = tally.count(reading.rows(snapshot))
     parts = zone.write_rows(*name, rows, progress=tally.show)
     manifest = StreamManifest(
         stream=stream.name,
@@ -134,9 +136,10 @@ def _read(
         key_parts=zone.write_rows(*name, snapshot.keys(stream), keys=True) if reading.keys else None,
         complete=reading.complete,
         watermark_from=reading.since.isoformat() if reading.since else None,
-        watermark_to=reading.interval.end.isoformat() if stream.cursor and not reading.past else None,
+        watermark_to=reading.interval.end.isoformat() if stream.stamp and not reading.past else None,
         newest=tally.newest.isoformat() if tally.newest else None,
         seconds=round(time.monotonic() - started, 3),
+        mark=snapshot.mark(stream) if not reading.past else None,
     )
     log.info(
         "%s: %s rows in %.1f s, %s bytes landed", stream.name, tally.rows, manifest.seconds, manifest.bytes

@@ -122,9 +122,10 @@ def _growth(
     """The time in which the new rows of a batch were generated, and how many of its rows raw holds already.
 
     The time is None when nothing is known of it: at the first load, in a backfill, and when a stream with a cursor was
-    read whole.
+    read whole. What is read by its transactions may come many times while another one is open, so there only rows count
+    that are new to raw.
     """
-    if landed.mode == "incremental":
+    if landed.mode == "incremental" and landed.mark is None:
         if landed.watermark_from is None or landed.watermark_to is None:
             return None, 0
         return datetime.fromisoformat(landed.watermark_to) - datetime.fromisoformat(landed.watermark_from), 0
@@ -132,6 +133,13 @@ def _growth(
     raw = identifier(run.contract.raw_schema, landed.stream)
     if last is None or not session.execute("select to_regclass(%s) is not null", (raw,)).fetchone()[0]:
         return None, 0
-    (live,) = session.execute(f"select count(*) from {raw} where _deleted_at is null").fetchone()
+    held = f"select count(*) from {raw} where _deleted_at is null"
+    if landed.mark is not None:
+        if landed.complete:
+            return None, 0
+        key = ", ".join(identifier(name) for name in landed.schema.primary_key)
+        batch = identifier(staging.SCHEMA, staging.table_name(load_id, landed.stream))
+        held += f" and ({key}) in (select {key} from {batch})"
+    (live,) = session.execute(held).fetchone()
     before, now = (ledger.get_load(session, one).interval_end for one in (last.load_id, load_id))
     return now - before, live

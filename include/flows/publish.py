@@ -104,7 +104,7 @@ def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publicatio
         sees_deletes=stream.deletes != "none",
         tombstones=stream.deleted_rows == "tombstone",
         max_delete_share=stream.max_delete_share,
-        cursor=stream.cursor,
+        cursor=stream.stamp,
         may_repeat_keys=run.contract.duplicates != "none",
         keeps_history=stream.history == "append",
     )

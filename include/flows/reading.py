@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import TerminalError
 from include.core.interval import Interval
+from include.core.manifest import TransactionMark
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from include.sources import Snapshot
     from include.warehouse.ledger import Watermark
 
 log = logging.getLogger("millrace.ingest")
@@ -41,14 +43,22 @@ class Reading:
         log.info("%s: its shape has changed, so the whole table is read", self.stream.name)
         return replace(self, full_refresh=True)
 
+    def in_history(self, snapshot: Snapshot) -> Reading:
+        """The same, but of the whole table when the source's history is not the one that its mark speaks of."""
+        why = snapshot.anew(self.stream, self.mark) if self.mark else ""
+        if not why:
+            return self
+        log.info("%s: the whole table is read: %s", self.stream.name, why)
+        return replace(self, full_refresh=True)
+
     @property
     def wanted(self) -> bool:
-        return not (self.past and self.stream.mode == "snapshot")
+        return not (self.past and self.stream.stamp is None)
 
     @property
     def complete(self) -> bool:
         """Whether what is read is the whole table, so that what it lacks no longer exists."""
-        return self.since is None and self.before is None
+        return self.since is None and self.before is None and self.mark is None
 
     @property
     def keys(self) -> bool:
@@ -56,8 +66,15 @@ class Reading:
         return self.stream.deletes == "keys" and not self.past and not self.complete
 
     @property
+    def mark(self) -> TransactionMark | None:
+        """What has changed since then is read; None for a stream that is not read by the transactions of its rows."""
+        if not self.stream.by_xmin or self.past or self.full_refresh or self.known is None:
+            return None
+        return self.known.mark
+
+    @property
     def since(self) -> datetime | None:
-        if self.stream.cursor is None:
+        if self.stream.stamp is None:
             return None
         if self.past:
             return self.interval.start
@@ -67,14 +84,21 @@ class Reading:
 
     @property
     def before(self) -> datetime | None:
-        return self.interval.end if self.past and self.stream.cursor else None
+        return self.interval.end if self.past and self.stream.stamp else None
+
+    def rows(self, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+        """What is read, in batches of bounded size."""
+        if self.mark:
+            return snapshot.changed(self.stream, self.mark)
+        return snapshot.rows(self.stream, self.since, self.before)
 
     def check_retention(self) -> None:
         """Fail when the source may have dropped rows between what was read last and now.
 
         :raises TerminalError: the watermark is older than the source keeps its data.
         """
-        keeps, since = self.contract.keeps, self.since
+        keeps = self.contract.keeps
+        since = datetime.fromisoformat(self.mark.taken) if self.mark else self.since
         if since is None or self.past or not isinstance(keeps, timedelta):
             return
         if self.interval.end - since > keeps:
@@ -101,8 +125,8 @@ class Tally:
 
         for batch in batches:
             self.rows += batch.num_rows
-            if self.stream.cursor and batch.num_rows:
-                newest = pc.max(batch.column(self.stream.cursor)).as_py()
+            if self.stream.stamp and batch.num_rows:
+                newest = pc.max(batch.column(self.stream.stamp)).as_py()
                 if newest is not None:
                     newest = newest if newest.tzinfo else newest.replace(tzinfo=timezone.utc)
                     self.newest = max(self.newest or newest, newest)

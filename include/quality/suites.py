@@ -24,7 +24,8 @@ class BatchFacts:
 
     :param complete: it is the whole table.
     :param span: the time in which its rows were generated; None when that is not known, as at the first load.
-    :param live: rows among them that raw holds already, because the batch is a snapshot; 0 for an increment.
+    :param live: rows among them that raw holds already, because the batch is a snapshot or was read by its
+        transactions; 0 for an increment by a stamp.
     :param parents: for each stream referred to, the relations (as SQL) that together hold its rows.
     """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
+from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class Snapshot(Protocol):
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The stream's rows whose cursor lies in `[since, before)`, open where None; in batches of bounded size."""
+
+    def mark(self, stream: Stream) -> TransactionMark | None:
+        """Where this picture stands for a stream that is read by the transactions of its rows; None for all others."""
+
+    def anew(self, stream: Stream, mark: TransactionMark) -> str:
+        """Why this picture does not say what has changed in the stream since that mark; empty when it does."""
+
+    def changed(self, stream: Stream, mark: TransactionMark) -> Iterator[pa.RecordBatch]:
+        """The rows that a transaction wrote which the mark does not count as over, and maybe some more."""
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         """The primary keys of every row that the stream has."""

@@ -16,7 +16,7 @@ from psycopg.rows import class_row, dict_row
 
 from include.core.errors import LeaseHeld, StaleLoad
 from include.core.interval import Interval
-from include.core.manifest import Manifest
+from include.core.manifest import Manifest, TransactionMark
 
 #: How long a source stays reserved for a load that gives no sign of life. Every step renews it while it works, so this
 #: is what a run may wait for a free slot between two steps, and what others wait after a run that was thrown away.
@@ -41,7 +41,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Watermark:
-    """How far a stream is committed, by which load, and the snapshot of the source that this speaks of."""
+    """How far a stream is committed, by which load, and the snapshot of the source that this speaks of.
+
+    A stream that is read by the transactions of its rows has a `mark` in place of a `watermark`.
+    """
 
     stream: str
     watermark: datetime | None
@@ -50,6 +53,7 @@ class Watermark:
     server: str
     position: list[int]
     load_id: int
+    mark: TransactionMark | None = None
 
 
 def open_load(session: Session, source: str, run_id: str, kind: str, interval: Interval) -> Load:
@@ -147,13 +151,14 @@ def get_load(session: Session, load_id: int) -> Load:
 
 def watermarks(session: Session, source: str) -> dict[str, Watermark]:
     """How far each stream of a source is committed."""
-    with session.cursor(row_factory=class_row(Watermark)) as cursor:
-        rows = cursor.execute(
-            "select stream, watermark, newest, schema_fingerprint, server, position, load_id"
-            " from ledger.watermark where source = %s",
-            (source,),
-        )
-        return {row.stream: row for row in rows}
+    rows = rows_of(
+        session,
+        "select stream, watermark, newest, schema_fingerprint, server, position, load_id, mark"
+        " from ledger.watermark where source = %s",
+        (source,),
+    )
+    marks = [TransactionMark.from_json(row["mark"]) if row["mark"] else None for row in rows]
+    return {row["stream"]: Watermark(**row | {"mark": mark}) for row, mark in zip(rows, marks, strict=True)}
 
 
 def record_landed(session: Session, manifest: Manifest, key: str, extracted: dict[str, int]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from include.core.manifest import Manifest, StreamManifest
 from include.warehouse import ledger, staging
@@ -69,12 +70,17 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     )
     # A backfill says nothing about how far the stream is complete, so only a regular load moves the watermark, and only
     # forward.
-    watermark = landed.watermark_to if manifest.kind == "regular" else None
+    regular = manifest.kind == "regular"
+    watermark = landed.watermark_to if regular else None
     session.execute(
         "insert into ledger.watermark as w"
-        " (source, stream, watermark, newest, schema_fingerprint, server, position, load_id)"
-        " values (%(source)s, %(stream)s, %(watermark)s, %(newest)s, %(shape)s, %(server)s, %(position)s, %(load_id)s)"
+        " (source, stream, watermark, mark, newest, schema_fingerprint, server, position, load_id)"
+        " values (%(source)s, %(stream)s, %(watermark)s, %(mark)s, %(newest)s, %(shape)s, %(server)s, %(position)s,"
+        " %(load_id)s)"
         " on conflict (source, stream) do update set watermark = greatest(w.watermark, excluded.watermark),"
+        # The mark is that of this load, which follows the one before (see `check_origin`) or has read everything. A load
+        # by a stamp, or of a snapshot, leaves none: it does not say which transactions it has seen.
+        " mark = case when %(regular)s then excluded.mark else w.mark end,"
         " newest = greatest(w.newest, excluded.newest), server = excluded.server, position = excluded.position,"
         " schema_fingerprint = coalesce(excluded.schema_fingerprint, w.schema_fingerprint),"
         " load_id = excluded.load_id, updated_at = clock_timestamp()",
@@ -82,8 +88,10 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
             "source": manifest.source,
             "stream": landed.stream,
             "watermark": watermark,
+            "mark": Jsonb(asdict(landed.mark)) if landed.mark and regular else None,
+            "regular": regular,
             "newest": landed.newest,
-            "shape": landed.schema.fingerprint if manifest.kind == "regular" else None,
+            "shape": landed.schema.fingerprint if regular else None,
             "server": manifest.server,
             "position": list(manifest.position),
             "load_id": load_id,

@@ -49,6 +49,7 @@ COLUMNS = {
 WAYS = {
     "snapshot": {"mode": "snapshot", "deletes": "snapshot"},
     "incremental": {"mode": "incremental", "cursor": "updated_at", "deletes": "keys"},
+    "xmin": {"mode": "incremental", "cursor": "xmin", "deletes": "keys"},
 }
 
 

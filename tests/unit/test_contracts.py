@@ -142,7 +142,11 @@ BAD_SOURCES = {
     ' SQL: shop.orders, "My App"."Orders"',
     "mode: incremental > mode: incremantal": "15: streams.orders.mode: not allowed | 'incremantal' | snapshot, incremental",
     "    cursor: updated_at\n > ": "15: streams.orders.mode: not allowed | 'incremental' | mode: snapshot, or a cursor"
-    " beside mode: incremental (a column stamped at every change)",
+    " beside mode: incremental (a column stamped at every change, or xmin)",
+    "cursor: updated_at > cursor: xmin\n    freshness: 1d": "17: streams.orders.freshness: not allowed | '1d' | no freshness: xmin"
+    " says which transaction wrote a row, not when",
+    "mode: snapshot > mode: snapshot\n    cursor: xmin": "27: streams.customers.cursor: not allowed | 'xmin' | no cursor:"
+    " mode snapshot reads the whole table",
     "cursor: updated_at > cursor: updated": "16: streams.orders.cursor: not allowed | 'updated' | a column that is under"
     " columns: customer_id, id, updated_at",
     "cursor: updated_at > cursor: [updated_at]": "16: streams.orders.cursor: not allowed | ['updated_at'] | text",
@@ -157,7 +161,7 @@ BAD_SOURCES = {
     "mode: snapshot > mode: snapshot\n    freshness: 1d": "27: streams.customers.freshness: not allowed | '1d' | no freshness:"
     " without a cursor nothing says how old a row is",
     "keeps: forever > keeps: forever\nduplicates: newest_wins": "9: duplicates: not allowed | 'newest_wins' | none, or a"
-    " mapping with by, why, until: without a cursor no row of customers is the newest",
+    " mapping with by, why, until: without a cursor column no row of customers is the newest",
     "name: customers > name: orders": [
         "23: streams.orders.references[0].stream: not allowed | 'customers' | a stream of this source: orders, orders",
         "24: streams.orders.name: not allowed | 'orders' | each stream once",

@@ -99,7 +99,8 @@ class SourceContract(DagContract):
         " a mapping: one row of each key stays, the newest where there is a cursor.",
     )
     lateness: Duration | Accepted = Field(
-        description="Late values: every pull reads again from this long before the watermark."
+        description="Late values: every pull reads again from this long before the watermark. Where the cursor is xmin"
+        " no value is late."
     )
     upstreams: tuple[Upstream, ...] | Accepted = Field(
         description="The systems that feed this source; [] when none does."
@@ -140,12 +141,10 @@ class SourceContract(DagContract):
                     there = ", ".join(key) or "it has none"
                     allowed = f"one column for each of {reference.stream}'s primary key: {there}"
                     faults.add(*at, "columns", received=list(reference.columns), allowed=allowed)
-        timeless = [stream.name for stream in self.streams if stream.primary_key and not stream.cursor]
+        timeless = [stream.name for stream in self.streams if stream.primary_key and not stream.stamp]
         if self.duplicates == "newest_wins" and timeless:
             listed = ", ".join(timeless)
-            allowed = (
-                f"none, or a mapping with by, why, until: without a cursor no row of {listed} is the newest"
-            )
+            allowed = f"none, or a mapping with by, why, until: without a cursor column no row of {listed} is the newest"
             faults.add("duplicates", received=self.duplicates, allowed=allowed)
         faults.raise_any()
         return self

@@ -14,6 +14,8 @@ from include.core.interval import show_duration
 HISTORY = "__history"
 #: Columns that raw tables have beside the source's.
 RESERVED_COLUMNS = ("_load_id", "_loaded_at", "_deleted_at")
+#: The cursor that is no column of anybody's: the transaction that wrote a row, as PostgreSQL keeps it with each.
+XMIN = "xmin"
 _PART = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
 _TABLE = re.compile(rf"{_PART}\.{_PART}")
 
@@ -72,7 +74,10 @@ class Stream(Model):
     mode: Literal["snapshot", "incremental"] = Field(
         description="snapshot: the whole table with every pull; incremental: what has changed by its cursor."
     )
-    cursor: Text | None = Field(default=None, description="Column that the source stamps at every change.")
+    cursor: Text | None = Field(
+        default=None,
+        description="Column that the source stamps at every change; or xmin, the transaction that wrote the row.",
+    )
     deletes: Literal["none", "snapshot", "keys"] = Field(
         default="none",
         description="none: rows are never deleted there; snapshot: what a complete read lacks is gone;"
@@ -92,7 +97,8 @@ class Stream(Model):
     references: tuple[Reference, ...] = Field(default=(), description="What it joins to.")
     max_rows_per_day: Count | Accepted | None = Field(
         default=None,
-        description="Rate of generation: an increment with more rows is stopped, and a snapshot that has grown by more.",
+        description="Rate of generation: an increment with more rows is stopped, and a snapshot, or stream by xmin, that has"
+        " grown by more.",
     )
     freshness: Duration | None = Field(
         default=None, description="A run fails when the newest row, by its cursor, is older than this."
@@ -159,8 +165,8 @@ class Stream(Model):
             )
 
     def _check_mode(self, faults: Faults) -> None:
-        if self.cursor:
-            self._check_column(faults, self.cursor, "cursor")
+        if self.stamp:
+            self._check_column(faults, self.stamp, "cursor")
         if self.mode == "snapshot":
             if self.cursor:
                 faults.add(
@@ -174,16 +180,27 @@ class Stream(Model):
                 faults.add("freshness", received=show_duration(self.freshness), allowed=allowed)
             return
         if not self.cursor:
-            allowed = (
-                "mode: snapshot, or a cursor beside mode: incremental (a column stamped at every change)"
-            )
+            allowed = "mode: snapshot, or a cursor beside mode: incremental (a column stamped at every change, or xmin)"
             faults.add("mode", received=self.mode, allowed=allowed)
+        if self.by_xmin and self.freshness is not None:
+            allowed = "no freshness: xmin says which transaction wrote a row, not when"
+            faults.add("freshness", received=show_duration(self.freshness), allowed=allowed)
         if not self.primary_key:
             allowed = "mode: snapshot, or a primary_key beside mode: incremental, to merge by"
             faults.add("mode", received=self.mode, allowed=allowed)
         if self.deletes == "snapshot":
             allowed = "none, keys; an incremental read is never complete, so what it lacks is not gone"
             faults.add("deletes", received=self.deletes, allowed=allowed)
+
+    @property
+    def by_xmin(self) -> bool:
+        """Whether its increments are told by the transactions that wrote the rows."""
+        return self.cursor == XMIN
+
+    @property
+    def stamp(self) -> str | None:
+        """The column that says when a row was changed, if there is one."""
+        return None if self.by_xmin else self.cursor
 
     @property
     def read_columns(self) -> tuple[str, ...]:

@@ -58,10 +58,14 @@ select a.attname as column
 """
 
 _STORAGE = """
-select to_regclass(%(name)s)::oid::bigint, array(
-    select pg_relation_filenode(t) from (
-        select %(oid)s::oid::regclass union select relid from pg_partition_tree(%(oid)s::oid::regclass)
-    ) as parts(t) order by 1)
+with recursive members(id) as (
+    select %(oid)s::oid
+    union
+    select i.inhrelid from members m join pg_inherits i on i.inhparent = m.id
+     where coalesce(to_jsonb(i) ->> 'inhdetachpending', 'false') = 'false'
+)
+select to_regclass(%(name)s)::oid::bigint,
+       array(select array[id::bigint, pg_relation_filenode(id)::bigint] from members order by id)
 """
 
 #: Tables, partitioned tables, views, materialised views, foreign tables.
@@ -80,7 +84,8 @@ def primary_key(connection: Connection[Any], table_oid: int) -> tuple[str, ...]:
 
 
 def storage(connection: Connection[Any], table_oid: int, name: str) -> tuple[Any, ...]:
-    """Which files hold the table and its partitions at this moment, and which table has the name.
+    """Which table has the name at this moment; and by id the table, its partitions and what inherits from it, each with the
+    file that holds its rows, None for a partitioned one.
 
     TRUNCATE, a rewriting ALTER TABLE, a detached partition and a swap of names respect no snapshot: a reader that has an
     older one sees an empty or another table. They all change this. Ask outside a transaction: inside one the server answers
@@ -88,7 +93,7 @@ def storage(connection: Connection[Any], table_oid: int, name: str) -> tuple[Any
     """
     row = connection.execute(_STORAGE, {"oid": table_oid, "name": name}).fetchone()
     assert row is not None
-    return (row[0], tuple(row[1]))
+    return (row[0], tuple((table, file) for table, file in row[1]))
 
 
 def find_table(connection: Connection[Any], contract: SourceContract, stream: Stream) -> tuple[int, str]:
@@ -135,11 +140,11 @@ def read_schema(
         if rule is None or not rule.ignore:
             columns.append(column_for(column, where=where, as_text=bool(rule and rule.carry)))
     schema = StreamSchema(tuple(columns), stream.primary_key)
-    if stream.cursor and schema.column(stream.cursor).carrier not in ("timestamp", "timestamptz"):
+    if stream.stamp and schema.column(stream.stamp).carrier not in ("timestamp", "timestamptz"):
         raise ContractError(
-            f"cursor {stream.cursor!r} is no time",
+            f"cursor {stream.stamp!r} is no time",
             where=where,
-            received=schema.column(stream.cursor).source_type,
+            received=schema.column(stream.stamp).source_type,
             allowed="timestamp with time zone, or timestamp without (read as UTC)",
             todo="choose another cursor, or mode: snapshot",
         )

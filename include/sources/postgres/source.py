@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -17,9 +17,10 @@ from psycopg import sql
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
+from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
-from include.sources.postgres import catalog
+from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import arrow_schema, exact
@@ -95,6 +96,9 @@ class PostgresSource:
         # Before the snapshot is taken: whatever replaces a table from here on is noticed after it was read.
         tables = {stream.name: catalog.find_table(watcher, self._contract, stream) for stream in streams}
         storage = {name: catalog.storage(watcher, *table) for name, table in tables.items()}
+        by_xmin = [stream for stream in streams if stream.by_xmin]
+        for stream in by_xmin:
+            selection.check_kept(watcher, stream, storage[stream.name], self._where)
         exporter.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         exporter.read_only = True
         # The exporter stays open while others read, idle in its transaction for all that time.
@@ -118,6 +122,7 @@ class PostgresSource:
             # with fewer still running.
             position=(newest, -running),
             schemas=schemas,
+            history=selection.history(exporter, watcher, self._where) if by_xmin else None,
             tables=tables,
             storage=storage,
             watcher=watcher,
@@ -134,6 +139,7 @@ class PostgresSnapshot:
     server: str
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
+    history: selection.History | None
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]
     watcher: psycopg.Connection[Any]
@@ -146,7 +152,20 @@ class PostgresSnapshot:
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:
         schema = self.schemas[stream.name]
-        return self._read(stream, schema, _within(schema, stream, since, before))
+        return self._read(stream, schema, selection.within(schema, stream, since, before))
+
+    def mark(self, stream: Stream) -> TransactionMark | None:
+        return self.history.mark(self.storage[stream.name]) if self.history and stream.by_xmin else None
+
+    def anew(self, stream: Stream, mark: TransactionMark) -> str:
+        assert self.history is not None
+        return self.history.anew(mark, self.storage[stream.name])
+
+    def changed(self, stream: Stream, mark: TransactionMark) -> Iterator[pa.RecordBatch]:
+        assert self.history is not None
+        return self._read(
+            stream, self.schemas[stream.name], self.history.changed(mark, self.storage[stream.name])
+        )
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
@@ -205,31 +224,6 @@ class PostgresSnapshot:
     def close(self) -> None:
         while not self._idle.empty():
             self._idle.get_nowait().close()
-
-
-def _within(
-    schema: StreamSchema, stream: Stream, since: datetime | None, before: datetime | None
-) -> sql.Composable:
-    if since is None and before is None:
-        return sql.SQL("true")
-    assert stream.cursor is not None
-    column = schema.column(stream.cursor)
-    cursor, kind = sql.Identifier(column.name), sql.SQL(column.raw_type)
-    # The session is in UTC, so a bound without zone means the same for both kinds of timestamp.
-    bounds = [
-        sql.SQL("{} {} {}::{}").format(cursor, sql.SQL(sign), _without_zone(moment), kind)
-        for sign, moment in ((">=", since), ("<", before))
-        if moment is not None
-    ]
-    # An infinite stamp, or none, belongs to no interval; reading such a row each time is the only way not to lose it.
-    outside = sql.SQL("{} in ('infinity', '-infinity')").format(cursor)
-    if column.nullable:
-        outside = sql.SQL("{} or {} is null").format(outside, cursor)
-    return sql.SQL("(({}) or {})").format(sql.SQL(" and ").join(bounds), outside)
-
-
-def _without_zone(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")
 
 
 def _server(connection: psycopg.Connection[Any]) -> str:
