@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from include.sources.discovered import FoundColumn, FoundTable
 
 LARGE_ROWS = 5_000_000
+#: From this size on, reading, landing and comparing a whole table each time costs more than scanning it at the source alone.
+WHOLE_BYTES = 128 << 20
 
 _CHANGE = "updated?|modified|modification|changed?|mtime|modstamp|upd|mod|write|touched"
 _BIRTH = "created?|creation|received|inserted|ingested|logged|occurred|recorded|event|happened"
@@ -53,7 +55,7 @@ def snake(name: str) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a table is read; `why` and `decide` become comments in the contract."""
+    """How a table is read; `why` and `decide` become comments in the contract. Incremental without a column is by xmin."""
 
     mode: str
     deletes: str
@@ -93,7 +95,7 @@ def choose(table: FoundTable, key: tuple[str, ...], no_incremental: str = "") ->
     """
     cursor = change_cursor(table)
     if not cursor or not cursor.not_null or not key or no_incremental:
-        return _snapshot(table, key, cursor, no_incremental)
+        return _without_cursor(table, key, cursor, no_incremental)
     decide = []
     if not cursor.stamped_by:
         decide.append(
@@ -104,12 +106,16 @@ def choose(table: FoundTable, key: tuple[str, ...], no_incremental: str = "") ->
     if not cursor.indexed:
         decide.append(f"no index on {cursor.name}: each pull scans the table. Ask the owner for one.")
     why = [f"{cursor.name} is stamped by trigger {cursor.stamped_by}"] if cursor.stamped_by else []
-    gone = "the statistics show no delete yet; `none` saves reading all keys" if table.deletes == 0 else ""
-    decide += [f"are rows ever deleted? {gone[0].upper()}{gone[1:]}."] if gone else []
-    return Choice("incremental", "keys", cursor, tuple(why), tuple(decide))
+    return Choice("incremental", "keys", cursor, tuple(why), (*decide, *_gone(table)))
 
 
-def _snapshot(
+def _gone(table: FoundTable) -> list[str]:
+    if table.deletes:
+        return []
+    return ["are rows ever deleted? The statistics show no delete yet; `none` saves reading all keys."]
+
+
+def _without_cursor(
     table: FoundTable, key: tuple[str, ...], cursor: FoundColumn | None, no_incremental: str
 ) -> Choice:
     why, decide = [], []
@@ -127,6 +133,12 @@ def _snapshot(
         decide.append(
             f"are rows only added{seen}? Then mode: incremental, cursor: {born.name}, deletes: none."
         )
+    if key and table.by_xmin and table.bytes >= WHOLE_BYTES:
+        why.append(
+            f"{WHOLE_BYTES >> 20} MiB or more, so only rows that newer transactions wrote are read, landed and merged;"
+        )
+        why.append("the source still scans the whole table with each pull, because xmin has no index")
+        return Choice("incremental", "keys", None, tuple(why), (*decide, *_gone(table)))
     if table.rows > LARGE_ROWS:
         decide.append(
             f"about {table.rows:,} rows are read whole each time: is there a cursor, or a longer schedule?"

@@ -74,8 +74,8 @@ def _head(found: Found, name: str, conn_id: str, today: date) -> Iterator[str]:
     yield "# Check it with `millrace contract check --connect`."
     if found.remedy:
         yield "#"
-        yield "# The role cannot see open transactions; reading by cursor would lose late commits. So"
-        yield "# every table is read whole. To change that, an administrator of the source runs"
+        yield "# The role cannot see open transactions; reading by a column would lose late commits. So tables"
+        yield "# are read whole, or by xmin where large. To change that, an administrator of the source runs"
         yield f"#   {remark(found.remedy)}"
         yield "# and `millrace discover` is run again with --force."
     yield ""
@@ -144,8 +144,8 @@ def _stream(
     for line in choice.decide:
         yield f"    # decide: {remark(line)}"
     yield f"    mode: {choice.mode}"
-    if choice.cursor:
-        yield f"    cursor: {scalar(choice.cursor.name)}"
+    if choice.mode == "incremental":
+        yield f"    cursor: {scalar(choice.cursor.name) if choice.cursor else 'xmin'}"
         yield "    # a cursor does not see deletes, so all primary keys are read too; `none` if rows never go"
     if key:
         yield f"    deletes: {choice.deletes}"

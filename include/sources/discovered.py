@@ -42,7 +42,8 @@ class FoundReference:
 class FoundTable:
     """One table that can be read. Numbers are the server's estimates; -1 when it has none.
 
-    `inherited` says that other tables inherit from it, so that its key is not unique over all that is read.
+    `inherited` says that other tables inherit from it, so that its key is not unique over all that is read. `by_xmin` says
+    that its rows tell which transaction wrote them.
     """
 
     schema: str
@@ -56,6 +57,7 @@ class FoundTable:
     updates: int = -1
     deletes: int = -1
     inherited: bool = False
+    by_xmin: bool = False
     comment: str = ""
 
 

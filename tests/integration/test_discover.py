@@ -213,6 +213,34 @@ def test_the_draft_passes_the_check_against_its_database(
     assert "2 faults" in checked.output
 
 
+def test_a_large_table_without_a_cursor_is_read_by_its_transactions_whatever_the_role_may_see(
+    command: tuple[CliRunner, Path], nasty: tuple[str, str]
+) -> None:
+    runner, path = command
+    large = (
+        "update pg_class set relpages = 20000, reltuples = 1000000 where oid = any (%s::regclass[])"
+        " or oid in (select relid from pg_partition_tree('shop.days'))"
+    )
+    with psycopg.connect(nasty[0], autocommit=True) as admin:
+        admin.execute(large, (["shop.events", "shop.notes", "shop.customers"],))
+        admin.execute('revoke pg_read_all_stats from "Odd ""reader"')
+        try:
+            runner.invoke(app, ["discover", "--conn-id", "my_db", "--name", "nasty", "--write"])
+            checked = runner.invoke(app, ["contract", "check", "nasty", "--connect"])
+        finally:
+            admin.execute('grant pg_read_all_stats to "Odd ""reader"')
+            admin.execute("analyze shop.events, shop.notes, shop.customers, shop.days")
+    assert checked.exit_code == 0, checked.output
+    contract, text = load_one(SourceContract, path), path.read_text(encoding="utf-8")
+    ways = {stream.name: (stream.mode, stream.deletes, stream.cursor) for stream in contract.streams}
+    by_xmin = ("incremental", "keys", "xmin")
+    assert ways["events"] == ways["days"] == ways["customers"] == by_xmin
+    assert ways["notes"] == ("snapshot", "none", None)  # it has no key
+    assert text.count("128 MiB or more") == 3
+    assert "incremental by updated_at becomes possible" in text
+    assert unequal_streams(contract, nasty[1], nasty[0]) == []
+
+
 def test_a_connection_that_nobody_defined_teaches_the_three_ways(command: tuple[CliRunner, Path]) -> None:
     runner, _ = command
     result = runner.invoke(app, ["discover", "--conn-id", "nobody", "--name", "x"])

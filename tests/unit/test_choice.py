@@ -94,6 +94,29 @@ def test_no_usable_cursor_is_a_snapshot(
     assert any(text.startswith(comment) for text in (*choice.why, *choice.decide))
 
 
+@pytest.mark.parametrize(
+    ("columns", "no_incremental", "comment"),
+    [
+        ((), "", "no column tells when a row was changed"),
+        ((replace(STAMP, not_null=False),), "", "updated_at would be a cursor, but it may be null"),
+        ((STAMP,), "grant it", "incremental by updated_at becomes possible: grant it"),
+        ((replace(STAMP, name="created_at"),), "", "are rows only added"),
+    ],
+)
+def test_a_table_that_is_dear_to_read_whole_is_read_by_its_transactions(
+    columns: tuple[FoundColumn, ...], no_incremental: str, comment: str
+) -> None:
+    dear = replace(table(*columns), bytes=128 << 20, by_xmin=True)
+    choice = choose(dear, ("id",), no_incremental)
+    assert (choice.mode, choice.deletes, choice.cursor) == ("incremental", "keys", None)
+    remarks = (*choice.why, *choice.decide)
+    assert any(text.startswith(comment) for text in remarks)
+    assert any("the source still scans the whole table with each pull" in text for text in remarks)
+    for cheap in (replace(dear, by_xmin=False), replace(dear, bytes=(128 << 20) - 1)):
+        assert choose(cheap, ("id",), no_incremental).mode == "snapshot"
+    assert choose(dear, (), no_incremental).mode == "snapshot"
+
+
 def test_a_large_table_read_whole_is_a_question() -> None:
     choice = choose(replace(table(), rows=5_000_001), ("id",))
     assert any("about 5,000,001 rows are read whole" in text for text in choice.decide)

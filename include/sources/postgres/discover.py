@@ -137,6 +137,7 @@ def _table(server: psycopg.Connection[Any], table: dict[str, Any]) -> FoundTable
         updates=table["updates"],
         deletes=table["deletes"],
         inherited=table["inherited"],
+        by_xmin=table["by_xmin"],
         comment=table["comment"] or "",
     )
 

@@ -23,6 +23,10 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        (select e.extname from pg_depend d join pg_extension e on e.oid = d.refobjid
          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
            and d.refclassid = 'pg_extension'::regclass) as extension,
+       c.relkind in ('r', 'p') and not pg_is_in_recovery() and not exists (
+           select from (select c.oid union select relid from pg_partition_tree(c.oid)) as part(oid)
+             join pg_class p on p.oid = part.oid left join pg_am a on a.oid = p.relam
+            where p.relkind <> 'p' and (p.relkind <> 'r' or a.amhandler::text <> 'heap_tableam_handler')) as by_xmin,
        has_schema_privilege(n.oid, 'USAGE') as usable,
        has_table_privilege(c.oid, 'SELECT') as readable,
        has_any_column_privilege(c.oid, 'SELECT') as partly, row_security_active(c.oid) as hidden,
