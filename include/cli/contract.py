@@ -103,9 +103,15 @@ def _compared(read: Read[Any]) -> Iterator[str]:
 
     from include.cli.connections import find
     from include.core.errors import TerminalError
+    from include.privacy import read_keys
     from include.sources import open_source
 
     contract, document = read.contract, read.document
+    if contract.privacy_keys:
+        try:
+            read_keys(find(contract.privacy_keys))
+        except TerminalError as error:
+            yield _placed(document, ("privacy_keys",), error)
     source = open_source(contract, find(contract.connection))
     for number, stream in enumerate(contract.streams):
         try:

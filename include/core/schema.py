@@ -14,13 +14,17 @@ CARRIERS = ("bool", "int", "float", "decimal", "date", "timestamp", "timestamptz
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type in the source, its type in raw, and its carrier in between."""
+    """One column: its type in the source, its type in raw, and its carrier in between.
+
+    `protection` says what stands for its values where they do not land as they are, and under which key; else it is empty.
+    """
 
     name: str
     source_type: str
     raw_type: str
     carrier: str
     nullable: bool = True
+    protection: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,12 @@ class StreamSchema:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        return {"columns": [asdict(column) for column in self.columns], "primary_key": list(self.primary_key)}
+        # What is not protected is written without a word of it, and keeps the fingerprint that raw was loaded with.
+        columns = [
+            {name: value for name, value in asdict(column).items() if (name, value) != ("protection", "")}
+            for column in self.columns
+        ]
+        return {"columns": columns, "primary_key": list(self.primary_key)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StreamSchema:

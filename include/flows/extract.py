@@ -15,6 +15,7 @@ from include.core.manifest import Manifest, StreamManifest
 from include.flows.reading import Reading, Tally
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
+from include.privacy import ProtectedSnapshot, read_keys
 from include.sources import Horizon, open_source
 from include.warehouse import ledger
 from include.warehouse.connect import connected
@@ -58,9 +59,11 @@ def extract(
 
     :param only: names of streams; all when empty. :param full_refresh: read everything again; a backfill cannot.
     :raises SchemaChanged, SourceForbidden, TypeNotExact, LeaseHeld, Unreachable: nothing has landed.
-    :raises TerminalError: the source is another server, or has gone back in time, and this is no full refresh.
+    :raises TerminalError: the source is another server, or has gone back in time, and this is no full refresh; or the keys
+        that protect its values are missing.
     """
     _check_accepted(run, interval)
+    keys = read_keys(run.connect(run.contract.privacy_keys)) if run.contract.privacy_keys else None
     source = open_source(run.contract, run.connect(run.contract.connection))
     stale = source.stale_upstreams()
     if stale:
@@ -85,7 +88,8 @@ def extract(
         if not reading.wanted:
             log.info("%s: it has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
-    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as snapshot:
+    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as clear:
+        snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
             check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)

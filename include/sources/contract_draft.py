@@ -167,7 +167,9 @@ def _column(table: FoundTable, column: FoundColumn, pinned: set[str]) -> Iterato
     ignored = bool(column.refused) or (kind == "credential" and column.name not in pinned)
     if kind:
         fields.append(f"pii: {scalar(kind)}")
-        notes.append(f"decide: looks like {kind}; is it, and is it needed?")
+        notes.append(
+            f"decide: looks like {kind}; is it, and is it needed? Else ignore: true, or protect: mask, hash or token"
+        )
     if ignored:
         fields.append("ignore: true")
         notes.append(

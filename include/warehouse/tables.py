@@ -11,6 +11,7 @@ from psycopg import sql
 from include.core.contracts.stream import HISTORY
 from include.core.errors import SchemaChanged, TerminalError
 from include.core.schema import StreamSchema
+from include.warehouse.protection import note_protection
 
 #: What raw adds to the source's columns.
 ADDED = {"_load_id": "bigint not null", "_loaded_at": "timestamptz not null", "_deleted_at": "timestamptz"}
@@ -71,6 +72,7 @@ def prepare(session: psycopg.Connection[Any], target: Target) -> None:
     session.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(target.schema)))
     _create_or_widen(session, target, target.name, ADDED, target.shape.primary_key)
     _check_key(session, target)
+    note_protection(session, target.schema, target.table, target.shape)
     if target.history is not None:
         begins = session.execute(
             "select to_regclass(%s) is null", (target.history.as_string(None),)

@@ -7,25 +7,38 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
 from include.core.connection import Connection, connection_from_environment
 from include.core.contracts import contracts_folder, load_one
 from include.core.contracts.common import DagContract
 from include.core.contracts.load import KINDS
+from include.core.errors import ContractError
 from include.core.interval import Interval
 
 C = TypeVar("C", bound=DagContract)
 
 
 def connect(conn_id: str) -> Connection:
-    """A connection by its id, from wherever Airflow keeps it: environment, secrets backend or metadata database."""
+    """A connection by its id, from wherever Airflow keeps it: environment, secrets backend or metadata database.
+
+    :raises ContractError: it is in none of them.
+    """
     found = connection_from_environment(conn_id)
     if found is not None:
         # Airflow did not read this one, so it does not know yet what must not stand in a log.
         mask_secret(found.password)
         return found
-    airflow = BaseHook.get_connection(conn_id)
+    try:
+        airflow = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise ContractError(
+            "there is no such connection",
+            where=f"connection {conn_id!r}",
+            allowed=f"AIRFLOW_CONN_{conn_id.upper()}, or a connection in the UI or in a secrets backend",
+            todo="define it, or correct its name in the contract; then clear the task",
+        ) from None
     return Connection(
         conn_id=conn_id,
         conn_type=airflow.conn_type or "",

@@ -109,9 +109,9 @@ def build(source: str, warehouse: str, store: S3Store) -> Pipeline:
     )
 
 
-def contract(name: str, streams: list[dict[str, Any]], **fields: Any) -> SourceContract:
-    """A source contract with an answer to every question, for tests to change."""
-    answers: dict[str, Any] = {
+def answers(name: str, streams: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a source contract says that has an answer to every question."""
+    return {
         "source": name,
         "kind": "postgres",
         "connection": "source",
@@ -125,4 +125,8 @@ def contract(name: str, streams: list[dict[str, Any]], **fields: Any) -> SourceC
         "upstreams": [],
         "streams": streams,
     }
-    return SourceContract.model_validate(answers | fields)
+
+
+def contract(name: str, streams: list[dict[str, Any]], **fields: Any) -> SourceContract:
+    """A source contract with an answer to every question, for tests to change."""
+    return SourceContract.model_validate(answers(name, streams) | fields)

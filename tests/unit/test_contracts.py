@@ -189,6 +189,21 @@ BAD_SOURCES = {
     "max: 9 > values: []": "29: streams.customers.columns.id.values: not allowed | [] | a list (text), 1 at least",
     "mode: snapshot > mode: snapshot\n    max_delete_share: 3": "27: streams.customers.max_delete_share: not allowed | 3 |"
     " a number, 1 at most",
+    # what is protected before it lands
+    "min: 0, max: 9 > protect: mask": "27: streams.customers.primary_key[0]: not allowed | 'id' | protect: hash or token for"
+    " a column of the key; a mask is the same in every row",
+    "max: 9 > protect: hash": "29: streams.customers.columns.id.min: not allowed | 0.0 | no min beside protect: an audit sees"
+    " only what stands for a value; not_null can be judged, anything else by the source itself, such as a check constraint",
+    "updated_at: {type: timestamp with time zone} > updated_at: {type: x, protect: mask}": "16: streams.orders.cursor:"
+    " not allowed | 'updated_at' | a column without protect: increments are read by the cursor's values",
+    "id: {type: bigint} > id: {type: bigint, protect: hash}": "19: streams.orders.columns.id.protect: not allowed | 'hash' |"
+    " mask; or privacy_keys beside connection: the Airflow connection that holds the keys",
+    "customer_id: {type: bigint} > customer_id: {type: bigint, protect: mask}": "23: streams.orders.references[0].columns[0]:"
+    " not allowed | 'customer_id with protect: mask' | the same as customers.id, which has no protect: else no row finds its"
+    " other",
+    "customer_id: {type: bigint} > customer_id: {type: bigint}\n      note: {type: text, ignore: true, protect: mask}": "22: streams.orders.columns.note.protect: not allowed | 'mask' | nothing: with ignore: true no value is read",
+    "customer_id: {type: bigint} > customer_id: {type: bigint, protect: rot13}": "21: streams.orders.columns.customer_id."
+    "protect: not allowed | 'rot13' | mask, hash, token",
     # no contract at all
     "source: shop > source: shop\nsource: shop": "2: source: field stands twice, in lines 1 and 2 | 'source' | each"
     " field once: the second would silently win",

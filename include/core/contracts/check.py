@@ -181,6 +181,8 @@ def _connections(contract: DagContract) -> Iterator[tuple[Place, str]]:
             yield ("alerts", event, number), conn_id
     if isinstance(contract, SourceContract):
         yield ("connection",), contract.connection
+        if contract.privacy_keys:
+            yield ("privacy_keys",), contract.privacy_keys
     if isinstance(contract, SyncContract):
         yield ("destination", "connection"), contract.destination.connection
 

@@ -9,6 +9,7 @@
 | how often errors occur | `errors_tolerated` | audit: share of rows that may break a column rule |
 | duplicates | `duplicates` | audit: the primary key is unique in a batch, or the newest row wins |
 | late values | `lateness` | every pull reads again from this long before the watermark |
+| personal data | `streams.columns.protect`, `privacy_keys` | masked, hashed or made a token before it lands |
 | schema | `streams.columns.type` | compared with the source's catalog before anything is read |
 | what it joins to | `streams.references` | audit: rows that point to nothing |
 | when the schema changes | `on_schema_change`, `alerts` | stops before anything is read, or adds it |
@@ -41,6 +42,7 @@ from include.core.contracts.common import (
     Share,
     Text,
 )
+from include.core.contracts.protection import check_source
 from include.core.contracts.stream import HISTORY, ColumnRule, Reference, Stream
 
 __all__ = ["ColumnRule", "Impact", "Reference", "SourceContract", "Stream", "Upstream"]
@@ -86,6 +88,10 @@ class SourceContract(DagContract):
     )
     kind: Literal["postgres"] = Field(description="Kind of system.")
     connection: Text = Field(description="The Airflow connection to it.")
+    privacy_keys: Text | None = Field(
+        default=None,
+        description="The Airflow connection with the keys for columns that have protect: hash or token.",
+    )
     schedule: Schedule = Field(description="How often to pull.")
     keeps: Duration | Literal["forever"] | Accepted = Field(
         description="How long the source keeps its data: a run fails when the watermark is older."
@@ -146,6 +152,7 @@ class SourceContract(DagContract):
             listed = ", ".join(timeless)
             allowed = f"none, or a mapping with by, why, until: without a cursor column no row of {listed} is the newest"
             faults.add("duplicates", received=self.duplicates, allowed=allowed)
+        check_source(faults, self)
         faults.raise_any()
         return self
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
+from include.core.contracts.protection import check_rule, check_stream
 from include.core.interval import show_duration
 
 #: What a stream's table of every change is called, after the stream's name.
@@ -41,12 +42,18 @@ class ColumnRule(Model):
         description="Carry as text: for dates and numbers beyond what Parquet holds (infinity, BC, NaN).",
     )
     ignore: bool = Field(default=False, description="Never read this column.")
+    protect: Literal["mask", "hash", "token"] | None = Field(
+        default=None,
+        description="What lands in place of each value. mask: ***; hash: a keyed hash, equal for equal values;"
+        " token: text that equals for equal values and that who holds the key can reveal.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ColumnRule:
         faults = Faults()
         if self.min is not None and self.max is not None and self.min > self.max:
             faults.add("min", received=self.min, allowed=f"no more than max, which is {self.max:g}")
+        check_rule(faults, self)
         faults.raise_any()
         return self
 
@@ -132,6 +139,7 @@ class Stream(Model):
             for place, name in enumerate(reference.columns):
                 self._check_column(faults, name, "references", number, "columns", place)
         self._check_mode(faults)
+        check_stream(faults, self)
         faults.raise_any()
         return self
 
@@ -205,3 +213,8 @@ class Stream(Model):
     @property
     def read_columns(self) -> tuple[str, ...]:
         return tuple(name for name, rule in self.columns.items() if not rule.ignore)
+
+    @property
+    def protected(self) -> dict[str, str]:
+        """The columns whose values do not land as they are, and what lands instead: mask, hash or token."""
+        return {name: rule.protect for name, rule in self.columns.items() if rule.protect}

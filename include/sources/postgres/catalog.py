@@ -138,7 +138,9 @@ def read_schema(
     for column in found:
         rule = stream.columns.get(column.column)
         if rule is None or not rule.ignore:
-            columns.append(column_for(column, where=where, as_text=bool(rule and rule.carry)))
+            columns.append(
+                column_for(column, where=where, as_text=bool(rule and (rule.carry or rule.protect)))
+            )
     schema = StreamSchema(tuple(columns), stream.primary_key)
     if stream.stamp and schema.column(stream.stamp).carrier not in ("timestamp", "timestamptz"):
         raise ContractError(

@@ -20,6 +20,7 @@ from include.core.errors import SourceForbidden, TerminalError, TransientError, 
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
+from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.types import expression
@@ -180,7 +181,12 @@ class PostgresSnapshot:
             condition,
         )
         target = arrow_schema(schema)
-        with translated(where), self._reader() as connection, connection.cursor() as cursor:
+        with (
+            concealed(stream, where),
+            translated(where),
+            self._reader() as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
                 yield exact(batch, schema, target, where)

@@ -58,8 +58,9 @@ def _exact_array(array: pa.Array, column: Column, kind: pa.DataType, where: str)
     if column.carrier == "decimal":
         try:
             return array.cast(kind)
-        except pa.ArrowInvalid as error:
-            raise _not_exact(column, where, str(error), "finite numbers of the declared precision") from None
+        except pa.ArrowInvalid:
+            received = "a number that is not finite or has more digits"  # Arrow's own words quote it
+            raise _not_exact(column, where, received, "finite numbers of the declared precision") from None
     if column.carrier in ("date", "timestamp", "timestamptz"):
         _check_range(array, column, kind, where)
     return array.cast(kind)
