@@ -167,9 +167,8 @@ def _column(table: FoundTable, column: FoundColumn, pinned: set[str]) -> Iterato
     ignored = bool(column.refused) or (kind == "credential" and column.name not in pinned)
     if kind:
         fields.append(f"pii: {scalar(kind)}")
-        notes.append(
-            f"decide: looks like {kind}; is it, and is it needed? Else ignore: true, or protect: mask, hash or token"
-        )
+        instead = "" if ignored else " In clear? Else ignore: true, or protect: mask, hash or token"
+        notes.append(f"decide: looks like {kind}; is it, and is it needed?{instead}")
     if ignored:
         fields.append("ignore: true")
         notes.append(
