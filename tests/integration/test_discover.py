@@ -96,6 +96,11 @@ def test_columns_carry_what_the_catalog_knows(nasty: tuple[str, str], tmp_path: 
         "passwordHash": "credential",
     }
     assert [name for name, rule in columns.items() if rule.ignore] == ["passwordHash", "balance"]
+    # what lands in clear asks whether it has to
+    advised = [
+        line.split(":")[0].strip() for line in text.splitlines() if "protect: mask, hash or token" in line
+    ]
+    assert "email" in advised and "passwordHash" not in advised
     assert columns["valid_to"].carry == "text"
     assert contract.stream("customers").description == "People: who #buy\nhere"
     assert contract.stream("events").columns["client_ip"].pii == "network address"

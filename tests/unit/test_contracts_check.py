@@ -70,12 +70,13 @@ def test_what_is_accepted_ends_with_a_warning_first(
 
 
 def test_a_connection_that_is_not_found_is_a_warning(tmp_path: Path) -> None:
-    alerts = "alerts: {on_failure: [pager]}\nkeeps: forever"
+    alerts = "alerts: {on_failure: [pager]}\nprivacy_keys: keys\nkeeps: forever"
     folder = _folder(tmp_path, source=SOURCE.replace("keeps: forever", alerts))
     faults, warnings = _told(folder, defined=lambda conn_id: conn_id == "shop")
     assert faults == []
     assert [warning.split(" | ")[:2] for warning in warnings] == [
         ["shop.yaml:8: alerts.on_failure[0]: connection not found here", "'pager'"],
+        ["shop.yaml:9: privacy_keys: connection not found here", "'keys'"],
         ["contacts.yaml:10: destination.connection: connection not found here", "'crm'"],
     ]
     assert "AIRFLOW_CONN_PAGER in .env" in "".join(warnings)
