@@ -27,7 +27,10 @@ class Horizon:
 
 
 class Snapshot(Protocol):
-    """One consistent picture of a source. Its readers may be used from several threads."""
+    """One consistent picture of a source. Its readers may be used from several threads.
+
+    A column with `protect` comes as the system's own text; `include.privacy` puts in its place what may land.
+    """
 
     server: str
     position: tuple[int, ...]
