@@ -132,6 +132,16 @@ def pull_and_search(
     return published
 
 
+def test_increments_by_transaction_are_protected_too(
+    clinic: Pipeline, s3_store: S3Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = clinic_contract(PEOPLE | {"cursor": "xmin"}, VISITS, name="moved")
+    pull_and_search(clinic, source, s3_store, caplog)
+    clinic.at_source(f"update people set email = '{CLEAR}@example.net' where ssn = '{CLEAR}-3'")
+    changed = pull_and_search(clinic, source, s3_store, caplog).changed
+    assert changed == {"people": 1, "visits": 0}
+
+
 def test_a_protected_value_is_nowhere_after_the_extracting_process(
     clinic: Pipeline, s3_store: S3Store, caplog: pytest.LogCaptureFixture
 ) -> None:
