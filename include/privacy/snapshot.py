@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace as changed
+from dataclasses import replace as altered
 from datetime import datetime
 from typing import Protocol
 
@@ -75,14 +75,14 @@ class ProtectedSnapshot:
         return self._protected(stream, self._clear.keys(stream))
 
     def _shape(self, stream: Stream, schema: StreamSchema) -> StreamSchema:
-        return changed(schema, columns=tuple(self._column(stream, column) for column in schema.columns))
+        return altered(schema, columns=tuple(self._column(stream, column) for column in schema.columns))
 
     def _column(self, stream: Stream, column: Column) -> Column:
         how = stream.protected.get(column.name)
         if how is None:
             return column
         # The key stands in the shape, so that a rotation changes it: the next load then reads the whole table.
-        return changed(column, raw_type="text", carrier="string", protection=protection(how, self._keys))
+        return altered(column, raw_type="text", carrier="string", protection=protection(how, self._keys))
 
     def _protected(self, stream: Stream, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if not stream.protected:

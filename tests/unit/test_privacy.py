@@ -12,6 +12,7 @@ import pytest
 from include.core.connection import Connection
 from include.core.contracts import Stream
 from include.core.errors import TerminalError
+from include.core.manifest import TransactionMark
 from include.core.schema import Column, StreamSchema
 from include.privacy import MASK, Key, Keyring, ProtectedSnapshot, is_token, read_keys, reveal
 from include.privacy.keys import derive
@@ -179,6 +180,14 @@ class _Picture:
     def rows(self, *_: Any) -> Iterator[pa.RecordBatch]:
         yield self._batch
 
+    changed = rows
+
+    def mark(self, *_: Any) -> None:
+        return None
+
+    def anew(self, *_: Any) -> str:
+        return ""
+
     def keys(self, *_: Any) -> Iterator[pa.RecordBatch]:
         yield self._batch.select(["id"])
 
@@ -217,6 +226,10 @@ def test_rows_and_keys_of_a_picture_are_replaced_alike_and_in_bounded_batches() 
     assert [batch.num_rows for batch in rows] == [65536, 65536, 150_000 - 2 * 65536]
     ids = [value for batch in rows for value in batch.column("id").to_pylist()]
     assert ids == [hash_of(KEYS.current.hashing, str(one).encode()) for one in range(150_000)]
+    mark = TransactionMark(1, 1, (), "")
+    assert [batch.to_pydict() for batch in picture.changed(stream, mark)] == [
+        batch.to_pydict() for batch in rows
+    ]
     assert ids == [value for batch in picture.keys(stream) for value in batch.column("id").to_pylist()]
     names = [value for batch in rows for value in batch.column("name").to_pylist()]
     assert names[5] is None and reveal(names[8], KEYS) == "n1"
