@@ -95,17 +95,15 @@ def ledger(
     last: Annotated[int, typer.Option("--last", "-n", help="How many loads of each stream.")] = 1,
 ) -> None:
     """Show the last loads of each stream: what was read, landed, staged and published, and whether the books balance."""
-    from rich.console import Console
-
     from include.cli.connections import find
-    from include.cli.tables import loads_table
+    from include.cli.tables import loads_table, show
     from include.flows.status import last_loads
 
     rows = last_loads(find, source or None, last)
     if not rows:
         typer.echo("nothing was loaded yet; start with: millrace run ingest__shop --wait")
         return
-    Console(width=None if Console().is_terminal else 180).print(loads_table(rows))
+    show(loads_table(rows))
 
 
 def publish(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 
 from include.flows.books import unbalanced
+
+if TYPE_CHECKING:
+    from include.flows.replay_plan import StreamPlan
+    from include.warehouse.rebuild import Rebuilt
 
 _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged", "deleted", "rejected")
 
@@ -20,7 +25,7 @@ def loads_table(rows: list[dict[str, Any]]) -> Table:
             row["source"],
             row["stream"],
             str(row["load_id"]),
-            row["status"],
+            "replayed" if row.get("kind") == "replay" else row["status"],
             *(_number(row[name]) for name in _NUMBERS),
             _number(row["bytes"]),
             "balance" if not wrong else "; ".join(wrong),
@@ -37,9 +42,41 @@ def syncs_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def replay_plan_table(schema: str, plan: tuple[StreamPlan, ...]) -> Table:
+    """What a replay would read of each stream, and what raw holds now."""
+    table = _table(
+        "table", "brings back", "loads", "manifests", "parts", "rows", "bytes", "raw now", "tombstones"
+    )
+    for one in plan:
+        what = f"rows of loads {one.only[0]} to {one.only[1]}" if one.only else "all rows"
+        loads = f"{one.loads[0]} to {one.loads[1]}" if one.steps else "none"
+        now = (one.held.live, one.held.tombstones) if one.held else (None, None)
+        numbers = (len(one.steps), *one.read, *now)
+        table.add_row(f"{schema}.{one.stream}", what, loads, *map(_number, numbers))
+    return table
+
+
+def replayed_table(schema: str, done: dict[str, Rebuilt]) -> Table:
+    """What a replay changed in each table of raw."""
+    table = _table("table", "inserted", "updated", "unchanged", "deleted", "raw")
+    for stream, outcome in done.items():
+        numbers = (outcome.inserted, outcome.updated, outcome.unchanged, outcome.deleted)
+        state = "is what it was" if outcome.as_before else "has changed"
+        table.add_row(f"{schema}.{stream}", *map(_number, numbers), state)
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table; where the output is no terminal, wide enough for every column."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)
+    console.print(table)
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    words = ("source", "stream", "sync", "status", "books")
+    words = ("source", "stream", "sync", "status", "books", "table", "brings back", "loads", "raw")
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     return table

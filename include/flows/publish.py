@@ -66,7 +66,11 @@ def publish(run: SourceRun, load_id: int) -> Published:
                 "batches were not audited, so nothing is published", where=run.where, received=", ".join(waiting),
                 todo="see why their stage or audit did not finish, then clear the run",
             )  # fmt: skip
-        passed = [_publication(run, stream) for stream in manifest.streams if stream.stream not in rejected]
+        passed = [
+            warehouse.Publication(stream, target_of(run, stream))
+            for stream in manifest.streams
+            if stream.stream not in rejected
+        ]
         for name, counts in warehouse.publish(session, manifest, passed, rejected=bool(rejected)).items():
             log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in vars(counts).items()))
         rows = ledger.stream_rows(session, load_id)
@@ -95,9 +99,10 @@ def _with_dependents(
         held |= set(pulled)
 
 
-def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publication:
+def target_of(run: SourceRun, landed: StreamManifest) -> Target:
+    """The raw table of a stream, in the shape that a load landed, with the rules of the contract."""
     stream = run.contract.stream(landed.stream)
-    target = Target(
+    return Target(
         schema=run.contract.raw_schema,
         table=stream.name,
         shape=landed.schema,
@@ -108,7 +113,6 @@ def _publication(run: SourceRun, landed: StreamManifest) -> warehouse.Publicatio
         may_repeat_keys=run.contract.duplicates != "none",
         keeps_history=stream.history == "append",
     )
-    return warehouse.Publication(landed, target)
 
 
 def balance(run: SourceRun, load_id: int) -> list[dict[str, Any]]:

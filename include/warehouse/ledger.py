@@ -249,6 +249,13 @@ def record_end(session: Session, source: str, run_id: str, status: str, error: s
     )
 
 
+def record_published(session: Session, load_id: int) -> None:
+    """Note that what a load brings is in raw, as of this transaction."""
+    session.execute(
+        "update ledger.load set status = 'published', published_at = now() where load_id = %s", (load_id,)
+    )
+
+
 def stream_rows(session: Session, load_id: int) -> list[dict[str, Any]]:
     """The rows of `ledger.load_stream` of a load, by stream."""
     return rows_of(session, "select * from ledger.load_stream where load_id = %s order by stream", (load_id,))

@@ -1,12 +1,13 @@
 -- The ledger: what was read, landed, loaded and published, and what may be read next. Idempotent.
 set local role millrace_loader;
 
--- One row a load: one attempt to bring all streams of a source from one snapshot of it into raw.
+-- One row a load: one attempt to bring all streams of a source from one snapshot of it into raw; or a replay, which brings
+-- loads of the past into raw again, from the landing zone alone, and has no manifest of its own.
 create table if not exists ledger.load (
     load_id        bigint generated always as identity primary key,
     source         text not null,
     run_id         text not null,
-    kind           text not null check (kind in ('regular', 'backfill')),
+    kind           text not null check (kind in ('regular', 'backfill', 'replay')),
     interval_start timestamptz,
     interval_end   timestamptz not null,
     status         text not null default 'open'
@@ -19,10 +20,20 @@ create table if not exists ledger.load (
     landed_at      timestamptz,
     published_at   timestamptz
 );
+do $$
+begin
+    -- Ledgers from before there were replays.
+    if exists (select from pg_constraint where conrelid = 'ledger.load'::regclass and conname = 'load_kind_check'
+                  and pg_get_constraintdef(oid) not like '%replay%') then
+        alter table ledger.load drop constraint load_kind_check;
+        alter table ledger.load add constraint load_kind_check check (kind in ('regular', 'backfill', 'replay'));
+    end if;
+end $$;
 create index if not exists load_source on ledger.load (source, load_id desc);
 
 -- One row a stream of a load; counts are rows. extracted = landed = staged; staged = inserted + updated + unchanged +
--- duplicates when published, and staged = rejected when held back by its audit.
+-- duplicates when published, and staged = rejected when held back by its audit. Of a replay, `replayed` are the loads whose
+-- parts it read, and duplicates are the rows in them that raw has no use for: it has, or had, a newer version.
 create table if not exists ledger.load_stream (
     load_id        bigint not null references ledger.load on delete cascade,
     stream         text not null,
@@ -47,8 +58,10 @@ create table if not exists ledger.load_stream (
     deleted        bigint,
     expectations   integer,
     failures       jsonb,
+    replayed       int8range,
     primary key (load_id, stream)
 );
+alter table ledger.load_stream add column if not exists replayed int8range;
 
 -- How far each stream is committed: everything stamped before `watermark` is in raw, as of load `load_id`.
 create table if not exists ledger.watermark (

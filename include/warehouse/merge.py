@@ -8,6 +8,7 @@ same JSON, count as a change, and types that have no equality at all can be comp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -39,26 +40,29 @@ def merge(
     rows: str,
     complete: bool,
     keys: str | None,
+    moment: datetime | None = None,
 ) -> Merged:
     """Bring a staging batch into raw.
 
     :param rows: the batch's table. :param complete: the batch is the whole table.
     :param keys: table with all primary keys of the source, where deletes are found by keys.
+    :param moment: when its rows were loaded or deleted; now, unless a load of the past is merged again.
     :raises BreakerTripped: more rows would be deleted than the contract allows.
     """
     batch = sql.Identifier(SCHEMA, rows)
     staged = _count(session, sql.SQL("select count(*) from {}").format(batch))
+    at = sql.SQL("now()") if moment is None else sql.Literal(moment)
     if not target.shape.primary_key:
-        return _replace(session, target, load_id, batch, staged)
-    inserted, updated, taken = _upsert(session, target, load_id, batch)
+        return _replace(session, target, load_id, batch, staged, at)
+    inserted, updated, taken = _upsert(session, target, load_id, batch, at)
     deleted = 0
     if target.sees_deletes and (complete or keys):
-        deleted = _delete(session, target, load_id, sql.Identifier(SCHEMA, keys) if keys else batch)
+        deleted = _delete(session, target, load_id, sql.Identifier(SCHEMA, keys) if keys else batch, at)
     return Merged(inserted, updated, taken - inserted - updated, staged - taken, deleted)
 
 
 def _upsert(
-    session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier
+    session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier, at: sql.Composable
 ) -> tuple[int, int, int]:
     names, key = target.shape.names, target.shape.primary_key
     # Without declared duplicates each row is taken as it is: the audit has seen that no key comes twice.
@@ -76,7 +80,7 @@ def _upsert(
     statement = sql.SQL(
         "with batch as ({pick}), merged as ("
         " insert into {raw} as r ({names}, _load_id, _loaded_at)"
-        " select {names}, {load}, now() from batch"
+        " select {names}, {load}, {at} from batch"
         " on conflict ({key}) do update set {set}"
         " where r._load_id <= excluded._load_id"
         " and (r._deleted_at is not null or record_image_ne(row({ours}), row({theirs})))"
@@ -85,7 +89,7 @@ def _upsert(
         " (select count(*) from batch) from merged"
     ).format(
         pick=pick,
-        history=sql.SQL(", kept as ({})").format(_keep(target, load_id, "merged"))
+        history=sql.SQL(", kept as ({})").format(_keep(target, load_id, "merged", at))
         if target.history
         else sql.SQL(""),
         raw=target.name,
@@ -93,6 +97,7 @@ def _upsert(
         key=columns_list(key),
         # no parameter: a column may be called %(a)s
         load=sql.Literal(load_id),
+        at=at,
         set=sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changes
         ),
@@ -104,7 +109,13 @@ def _upsert(
     return row[0], row[1], row[2]
 
 
-def _delete(session: psycopg.Connection[Any], target: Target, load_id: int, present: sql.Identifier) -> int:
+def _delete(
+    session: psycopg.Connection[Any],
+    target: Target,
+    load_id: int,
+    present: sql.Identifier,
+    at: sql.Composable,
+) -> int:
     same = sql.SQL(" and ").join(
         sql.SQL("p.{0} = r.{0}").format(sql.Identifier(name)) for name in target.shape.primary_key
     )
@@ -119,39 +130,49 @@ def _delete(session: psycopg.Connection[Any], target: Target, load_id: int, pres
     removal = sql.SQL("delete from {} as r where {}").format(target.name, gone)
     if target.tombstones:
         removal = sql.SQL(
-            "update {} as r set _deleted_at = now(), _loaded_at = now(), _load_id = {} where {}"
-        ).format(target.name, sql.Literal(load_id), gone)
+            "update {} as r set _deleted_at = {}, _loaded_at = {}, _load_id = {} where {}"
+        ).format(target.name, at, at, sql.Literal(load_id), gone)
     if target.history:
         removal = sql.SQL("with gone as ({} returning {}, 'delete' as _change) {}").format(
-            removal, columns_list(target.shape.names, "r"), _keep(target, load_id, "gone")
+            removal, columns_list(target.shape.names, "r"), _keep(target, load_id, "gone", at)
         )
     session.execute(removal)
     return going
 
 
-def _keep(target: Target, load_id: int, changed: str) -> sql.Composed:
+def _keep(target: Target, load_id: int, changed: str, at: sql.Composable) -> sql.Composed:
     """The statement that appends what a merge has changed to the stream's history, in the same snapshot."""
     assert target.history is not None
     return sql.SQL(
-        "insert into {} ({names}, _change, _load_id, _loaded_at) select {names}, _change, {}, now() from {}"
+        "insert into {} ({names}, _change, _load_id, _loaded_at) select {names}, _change, {}, {} from {}"
     ).format(
-        target.history, sql.Literal(load_id), sql.Identifier(changed), names=columns_list(target.shape.names)
+        target.history,
+        sql.Literal(load_id),
+        at,
+        sql.Identifier(changed),
+        names=columns_list(target.shape.names),
     )
 
 
 def _replace(
-    session: psycopg.Connection[Any], target: Target, load_id: int, batch: sql.Identifier, staged: int
+    session: psycopg.Connection[Any],
+    target: Target,
+    load_id: int,
+    batch: sql.Identifier,
+    staged: int,
+    at: sql.Composable,
 ) -> Merged:
     """A table without a key: its rows cannot be told apart, so the whole content changes hands."""
     live = _count(session, sql.SQL("select count(*) from {}").format(target.name))
     _breaker(target, live - staged, live)
     session.execute(sql.SQL("delete from {}").format(target.name))
     session.execute(
-        sql.SQL("insert into {} ({}, _load_id, _loaded_at) select {}, {}, now() from {}").format(
+        sql.SQL("insert into {} ({}, _load_id, _loaded_at) select {}, {}, {} from {}").format(
             target.name,
             columns_list(target.shape.names),
             columns_list(target.shape.names),
             sql.Literal(load_id),
+            at,
             batch,
         )
     )
