@@ -61,8 +61,6 @@ def replay(
 
       millrace replay shop --since 2026-03-01 --until 2026-03-08
     """
-    import getpass
-
     from include.cli.connections import find
     from include.cli.tables import replay_plan_table, replayed_table, show
     from include.flows.replay import Replay
@@ -72,7 +70,7 @@ def replay(
     contract = _contract(source)
     scope = Scope(tuple(stream or ()), _bound(since), _bound(until), newest_complete)
     # Who did it stands in the ledger, as the run that it was.
-    run_id = f"replay__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}__{getpass.getuser()}"
+    run_id = f"replay__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}__{_account()}"
     work = Replay(SourceRun(contract, find, run_id), scope, typer.echo)
     plan = work.plan()
     show(replay_plan_table(contract.raw_schema, plan))
@@ -117,6 +115,16 @@ def schema(source: _Source, stream: Annotated[str, typer.Argument(help="One of i
             lines = list(found.changes)
         for line in lines:
             typer.echo(f"  {line}")
+
+
+def _account() -> str:
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def _contract(source: str) -> SourceContract:
