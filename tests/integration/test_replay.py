@@ -44,7 +44,7 @@ from include.landing import zone
 from include.stack.home import PROJECT_ROOT
 from include.warehouse.rebuild import Held, Rebuilt
 from tests.support.lifecycle import until
-from tests.support.pipeline import PASSWORDS, Pipeline, contract
+from tests.support.pipeline import PASSWORDS, Pipeline, answers, contract
 from tests.support.stack import S3Store
 from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
 
@@ -491,13 +491,11 @@ def test_an_older_ledger_takes_replays_after_an_upgrade(shop: Pipeline, both: So
     assert replayed(shop, both)["orders"].as_before
 
 
-def on_the_command_line(
-    pipeline: Pipeline, folder: Path, store: SourceContract, *arguments: str
-) -> subprocess.Popen[str]:
+def on_the_command_line(pipeline: Pipeline, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`millrace` with these arguments, where this source and its connections are known."""
     file = folder / "contracts" / "sources" / "store.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(store.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+    file.write_text(yaml.safe_dump(answers("store", STREAMS)), encoding="utf-8")
     variables = {f"AIRFLOW_CONN_{name.upper()}": _as_json(one) for name, one in pipeline.connections.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "include.cli", *arguments],
@@ -541,27 +539,24 @@ def test_killed_before_it_commits_it_has_changed_nothing_and_is_done_again(
         " execute function public.hold()"
     )
     command = ("replay", "store", "--yes")
-    with psycopg.connect(shop.warehouse, autocommit=True) as gate:
-        gate.execute("select pg_advisory_lock(4711)")
-        with on_the_command_line(shop, tmp_path, store, *command) as first:
-            until(
-                lambda: shop.at_warehouse(
-                    "select 1 from pg_locks where locktype = 'advisory' and objid = 4711 and not granted"
-                    " and database = (select oid from pg_database where datname = current_database())"
-                ),
-                "the replay to have done all but its commit",
-            )
-            first.send_signal(signal.SIGKILL)
-    until(
-        lambda: (
-            not shop.at_warehouse(
-                "select 1 from pg_stat_activity where usename = 'millrace_loader' and datname = current_database()"
-            )
-        ),
-        "the killed replay's sessions to end",
+    at_gate = (
+        "select granted from pg_locks where locktype = 'advisory' and objid = 4711 and mode = 'ShareLock'"
+        " and database = (select oid from pg_database where datname = current_database())"
     )
+    with (
+        on_the_command_line(shop, tmp_path, *command) as first,
+        psycopg.connect(shop.warehouse, autocommit=True) as gate,
+    ):
+        gate.execute("select pg_advisory_lock(4711)")
+        until(
+            lambda: first.poll() is not None or shop.at_warehouse(at_gate) == [(False,)],
+            "the replay to have done all but its commit",
+        )
+        first.send_signal(signal.SIGKILL)
+    assert first.returncode == -signal.SIGKILL
+    until(lambda: not shop.at_warehouse(at_gate), "the killed replay's transaction to end")
     assert image(shop, store) == damaged
-    with on_the_command_line(shop, tmp_path, store, *command) as second:
+    with on_the_command_line(shop, tmp_path, *command) as second:
         said = second.communicate()[0]
     assert (second.returncode, "another run is loading this source" in said, "'replay__" in said) == (
         1,
@@ -570,7 +565,7 @@ def test_killed_before_it_commits_it_has_changed_nothing_and_is_done_again(
     )
     assert image(shop, store) == damaged
     shop.at_warehouse("update ledger.lease set expires_at = now() - interval '1 second'")
-    with on_the_command_line(shop, tmp_path, store, *command) as third:
+    with on_the_command_line(shop, tmp_path, *command) as third:
         said = third.communicate()[0]
     assert third.returncode == 0, said
     assert "raw_store.orders" in said and "has changed" in said
@@ -590,7 +585,7 @@ def test_the_command_shows_what_it_would_do_and_asks_first(
     damaged = image(shop, store)
 
     def said(*arguments: str, answer: str = "") -> tuple[int, str]:
-        with on_the_command_line(shop, tmp_path, store, *arguments) as process:
+        with on_the_command_line(shop, tmp_path, *arguments) as process:
             output = process.communicate(answer)[0]
         return process.returncode, output
 
