@@ -8,6 +8,7 @@ import pytest
 
 from include.core.contracts import SourceContract
 from tests.support.pipeline import Pipeline, build, contract
+from tests.support.replays import STREAMS
 from tests.support.stack import S3Store
 from tests.support.store import CUSTOMERS, ORDERS
 
@@ -37,3 +38,15 @@ def both() -> SourceContract:
     return contract(
         "store", [CUSTOMERS, ORDERS | {"references": [{"columns": ["customer"], "stream": "customers"}]}]
     )
+
+
+@pytest.fixture
+def store(shop: Pipeline) -> SourceContract:
+    """A source with every kind of stream: snapshot, incremental with tombstones, with removal, and without a key."""
+    shop.at_source(
+        "create table log (at timestamptz, line text); insert into log values (now(), 'a'), (null, 'a'), (null, 'a');"
+        'create table "Re funds" ("order" int, no int, "%(a)s" float8, at timestamptz not null default clock_timestamp(),'
+        ' primary key ("order", no));'
+        'insert into "Re funds" select i, 1, i / 7.0 from generate_series(1, 300) i'
+    )
+    return contract("store", STREAMS)
