@@ -89,7 +89,7 @@ class Manifest:
 
     `position` is where that snapshot stands in the source's history; a later snapshot of the same server has a greater
     one (compared as a list of integers). `full_refresh` says that everything was read anew, whatever raw held: only
-    then may the snapshot be of another server, or of an earlier moment.
+    then may the snapshot be of another server, or of an earlier moment. `snapshot_seconds` is how long it was held.
     """
 
     source: str
@@ -101,6 +101,7 @@ class Manifest:
     extracted_at: str
     streams: tuple[StreamManifest, ...]
     full_refresh: bool = field(default=False)
+    snapshot_seconds: float | None = field(default=None)
     format: int = field(default=FORMAT)
 
     def stream(self, name: str) -> StreamManifest:

@@ -89,6 +89,7 @@ def extract(
             log.info("%s: it has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
     with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as clear:
+        opened = time.monotonic()
         snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
@@ -111,6 +112,7 @@ def extract(
         extracted_at=moment.isoformat(),
         streams=tuple(stream for stream, _ in landed),
         full_refresh=full_refresh,
+        snapshot_seconds=round(time.monotonic() - opened, 3),
     )
     key = zone.commit(manifest, moment)
     with connected(run.loader()) as session:

@@ -21,12 +21,15 @@ log = logging.getLogger("millrace.ingest")
 
 @dataclass(frozen=True)
 class Published:
-    """What a load changed in raw: its manifest and kind, the ledger's row of each stream, the streams held back."""
+    """What a load changed in raw: its manifest and kind, the ledger's row of each stream, the streams held back; and what
+    it cost: bytes that landed, and seconds for which the source's snapshot was held."""
 
     load_id: int
     manifest: str
     kind: str
     streams: tuple[dict[str, Any], ...]
+    bytes: int
+    snapshot_seconds: float | None
 
     @property
     def rejected(self) -> tuple[str, ...]:
@@ -75,7 +78,8 @@ def publish(run: SourceRun, load_id: int) -> Published:
             log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in vars(counts).items()))
         rows = ledger.stream_rows(session, load_id)
         load = ledger.get_load(session, load_id)
-    return Published(load_id, load.manifest or "", load.kind, tuple(rows))
+    size = sum(stream.bytes for stream in manifest.streams)
+    return Published(load_id, load.manifest or "", load.kind, tuple(rows), size, manifest.snapshot_seconds)
 
 
 def _with_dependents(

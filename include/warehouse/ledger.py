@@ -169,8 +169,8 @@ def record_landed(session: Session, manifest: Manifest, key: str, extracted: dic
     with session.transaction():
         session.execute(
             "update ledger.load set status = 'landed', server = %s, position = %s, manifest = %s,"
-            " landed_at = clock_timestamp() where load_id = %s",
-            (manifest.server, list(manifest.position), key, manifest.load_id),
+            " snapshot_seconds = %s, landed_at = clock_timestamp() where load_id = %s",
+            (manifest.server, list(manifest.position), key, manifest.snapshot_seconds, manifest.load_id),
         )
         with session.cursor() as cursor:
             cursor.executemany(

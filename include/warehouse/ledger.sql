@@ -20,6 +20,8 @@ create table if not exists ledger.load (
     landed_at      timestamptz,
     published_at   timestamptz
 );
+-- What the load cost its source: seconds for which one snapshot of it was held.
+alter table ledger.load add column if not exists snapshot_seconds double precision;
 do $$
 begin
     -- Ledgers from before there were replays.

@@ -127,6 +127,8 @@ def publish(source: str, asset: Asset) -> None:
         "backfill": published.kind == "backfill",
         "rows": published.changed,
         "held_back": list(published.rejected),
+        "bytes": published.bytes,
+        "snapshot_seconds": published.snapshot_seconds,
     }
 
 

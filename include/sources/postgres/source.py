@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from psycopg import sql
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
+from include.core.interval import show_duration
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
@@ -127,6 +129,8 @@ class PostgresSource:
             tables=tables,
             storage=storage,
             watcher=watcher,
+            until=time.monotonic() + self._contract.impact.longest_snapshot.total_seconds(),
+            longest=self._contract.impact.longest_snapshot,
             name=name,
             uri=self._uri,
             where=self._where,
@@ -144,6 +148,8 @@ class PostgresSnapshot:
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]
     watcher: psycopg.Connection[Any]
+    until: float
+    longest: timedelta
     name: str
     uri: str
     where: str
@@ -189,6 +195,7 @@ class PostgresSnapshot:
         ):
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
+                self._check_age(where)
                 yield exact(batch, schema, target, where)
             if catalog.storage(self.watcher, *self.tables[stream.name]) != self.storage[stream.name]:
                 raise TransientError(
@@ -198,6 +205,17 @@ class PostgresSnapshot:
                     allowed="TRUNCATE, ALTER TABLE, DETACH PARTITION and swaps of names before or after a read",
                     todo="nothing, when this is seldom: the next attempt reads what is there then",
                 )
+
+    def _check_age(self, where: str) -> None:
+        if time.monotonic() > self.until:
+            raise TerminalError(
+                "the snapshot is as old as it may become, and not all was read; nothing has landed",
+                where=where,
+                received=f"a snapshot held for {show_duration(self.longest)}",
+                allowed=f"longest_snapshot: {show_duration(self.longest)}, while which the source cannot clean up",
+                todo="read in increments where a table has a cursor, or from more connections; or agree with the source's"
+                " owner on a longer one",
+            )
 
     @contextmanager
     def _reader(self) -> Iterator[Any]:
