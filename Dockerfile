@@ -17,8 +17,8 @@ RUN --mount=type=cache,target=/root/.cache \
 COPY . ./
 RUN uv pip install --quiet --no-deps --no-build-isolation --editable . \
     && python -m compileall -q dags include plugins \
-    && WAREHOUSE_TRANSFORMER_PASSWORD=not-used-by-parsing DBT_SEND_ANONYMOUS_USAGE_STATS=False \
-       dbt --quiet parse --target prod --project-dir dbt_project --profiles-dir dbt_project
+    && WAREHOUSE_HOST=warehouse WAREHOUSE_TRANSFORMER_PASSWORD=not-used-by-parsing DBT_SEND_ANONYMOUS_USAGE_STATS=False \
+       dbt --quiet parse --profile shop --target prod --project-dir dbt_project --profiles-dir dbt_project
 
 # a volume takes the ownership of the folder that it is mounted on
 RUN useradd --uid 50000 --no-create-home --home-dir /tmp millrace \

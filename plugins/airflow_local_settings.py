@@ -16,10 +16,11 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
+from airflow.configuration import conf
+
 #: Libraries that talk while they work, between the lines of our steps. What goes wrong they still say. (Airflow's own
 #: setting for this, namespace_levels, does not reach loggers of the standard library.)
 _TALKATIVE = ("apprise", "cosmos", "great_expectations", "great_expectations.data_context.types.base")
-_FORKS_TASKS = (["scheduler"], ["celery", "worker"])
 _HEAVY = (
     "adbc_driver_postgresql.dbapi",
     "airflow.providers.standard.decorators.sensor",
@@ -58,10 +59,18 @@ def _warm_up_dbt() -> None:
         ]
         silence = ["--quiet", "--log-level-file", "none", "--log-path", folder]
         # the way in which Cosmos runs it in a task, so that exactly this is warm
-        run_command(["dbt", "parse", "--target", "prod", *places, *silence], env={}, cwd=str(_DBT_PROJECT))
+        command = ["dbt", "parse", "--profile", "shop", "--target", "prod", *places, *silence]
+        run_command(command, env={}, cwd=str(_DBT_PROJECT))
 
 
-if any(sys.argv[1 : 1 + len(command)] == command for command in _FORKS_TASKS):
+def _forks_tasks(command: list[str]) -> bool:
+    """Whether the processes that run tasks are forked from this one."""
+    if command[:1] == ["scheduler"]:
+        return str(conf.get("core", "executor")) == "LocalExecutor"
+    return command[:2] == ["celery", "worker"]
+
+
+if _forks_tasks(sys.argv[1:]):
     # The standard provider imports a name from where Airflow has it no longer; else each task's log would say so.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

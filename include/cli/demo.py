@@ -46,6 +46,7 @@ def demo(
     api = AirflowApi()
     syncs = [f"activate__{sync.sync}" for sync in load_all(SyncContract) if sync.transform == "shop"]
     api.wait_for_dags({_INGEST, _TRANSFORM, *syncs})
+    _none_is_paused(api, (_INGEST, _TRANSFORM, *syncs))
     first = last_good("ingest", "shop", find) is None
     if not first:
         _headline("traffic in the shop")
@@ -104,6 +105,17 @@ def _make_traffic(transactions: int, workers: int = 4) -> None:
         typer.echo(
             f"  {what:<9} " + (", ".join(f"{table} {count}" for table, count in rows.items()) or "nothing")
         )
+
+
+def _none_is_paused(api: AirflowApi, dag_ids: tuple[str, ...]) -> None:
+    from include.core.errors import TerminalError
+
+    paused = [dag_id for dag_id in dag_ids if api.dag(dag_id)["is_paused"]]
+    if paused:
+        raise TerminalError(
+            "a paused DAG runs nothing", where=api.url, received=", ".join(paused), allowed="all of them unpaused",
+            todo="unpause it in the UI, or: millrace airflow dags unpause DAG_ID",
+        )  # fmt: skip
 
 
 def _first_run(api: AirflowApi) -> str:

@@ -74,7 +74,7 @@ def extract(
     zone = run.zone()
     with connected(run.loader()) as session:
         known = ledger.watermarks(session, run.contract.source)
-        kind = "backfill" if backfill or _is_past(interval, known) else "regular"
+        kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
@@ -164,7 +164,15 @@ def _check_accepted(run: SourceRun, interval: Interval) -> None:
         )  # fmt: skip
 
 
-def _is_past(interval: Interval, known: dict[str, ledger.Watermark]) -> bool:
-    """Whether every watermark lies at or after the interval's end: a run of the past that is repeated."""
-    marks = [mark.watermark for mark in known.values() if mark.watermark is not None]
-    return bool(marks) and interval.start is not None and all(mark >= interval.end for mark in marks)
+def _is_past(run: SourceRun, interval: Interval, known: dict[str, ledger.Watermark]) -> bool:
+    """Whether every watermark lies at or after the interval's end: a run of the past that is repeated.
+
+    A stream that is not read by a stamp, or not any more, has none that would tell.
+    """
+    marks = [
+        known[stream.name].watermark
+        for stream in run.contract.streams
+        if stream.stamp and stream.name in known
+    ]
+    times = [mark for mark in marks if mark is not None]
+    return bool(times) and interval.start is not None and all(time >= interval.end for time in times)

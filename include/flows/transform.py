@@ -40,7 +40,10 @@ class Transform:
         """Judge one table of the candidate by its suite.
 
         :raises GateFailed: with the failing expectations and examples of rows; or the table has no suite.
+        :raises TerminalError: the candidate is of another run, or was published already.
         """
+        with connected(self._transformer()) as session:
+            marts.check_candidate(session, self.contract.transform, self.run_id)
         suite = suites.file(schema, table)
         if not suite.is_file():
             raise GateFailed(

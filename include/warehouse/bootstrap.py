@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,24 @@ def bootstrap(admin_conninfo: str, passwords: dict[str, str], extra_ddl: tuple[s
         for role in ROLES:
             _role(session, role, passwords[role])
         _rights(session)
-        session.execute(_LEDGER.read_text(encoding="utf-8").encode())
-        for statements in extra_ddl:
-            session.execute(statements.encode())
+        _tables(session, (_LEDGER.read_text(encoding="utf-8"), *extra_ddl))
+
+
+def _tables(session: psycopg.Connection[Any], ddl: tuple[str, ...]) -> None:
+    """The ledger's tables, when they are not of this version yet.
+
+    `… if not exists` locks a table also where there is nothing to do, and a load that publishes holds some of them: the two
+    would wait for each other. So what is there is known by a note on the schema, in the transaction that has made it.
+    """
+    version = f"ledger {hashlib.sha256(chr(0).join(ddl).encode()).hexdigest()[:16]}"
+    found = session.execute("select obj_description('ledger'::regnamespace)").fetchone()
+    if found == (version,):
+        return
+    # Whoever upgrades under running loads is told to wait for them, and does not make everybody wait.
+    session.execute("set local lock_timeout = '30s'")
+    for statements in ddl:
+        session.execute(statements.encode())
+    session.execute(sql.SQL("comment on schema ledger is {}").format(sql.Literal(version)))
 
 
 def _role(session: psycopg.Connection[Any], role: str, password: str) -> None:

@@ -68,6 +68,16 @@ def candidate_tables(session: Session) -> dict[str, dict[str, int]]:
     return found
 
 
+def check_candidate(session: Session, transform: str, run_id: str) -> None:
+    """That what stands in the candidate schemas is of this run.
+
+    :raises TerminalError: it is of another run, or was published already.
+    """
+    owners = _owners(session)
+    if owners != [run_id]:
+        raise _nothing(transform, run_id, owners)
+
+
 def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[int, dict[str, dict[str, int]]]:
     """Make the candidate what consumers see, all tables at once. Returns the publication's id and rows by table.
 
@@ -157,9 +167,11 @@ def _owners(session: Session) -> list[str | None]:
 
 def _nothing(transform: str, run_id: str, owners: list[str | None]) -> TerminalError:
     return TerminalError(
-        "there is nothing of this run to publish",
+        "nothing of this run stands in the candidate schemas",
         where=f"transform {transform!r}, run {run_id!r}",
-        received=f"a candidate of {owners}",
+        received=f"a candidate of {', '.join(map(str, owners))}"
+        if owners
+        else "none: it is published, or gone",
         todo="clear the run from its first task",
     )
 
@@ -169,7 +181,7 @@ def _passed_candidate(session: Session, transform: str, run_id: str) -> dict[str
     relations = candidate_tables(session)
     built = [f"{schema}.{table}" for schema, tables in relations.items() for table in tables]
     if not built:
-        raise _nothing(transform, run_id, [run_id])
+        raise _nothing(transform, run_id, ["this run, without a table"])
     verdicts = dict(
         session.execute(
             "select relation, passed from ledger.gate_result where transform = %s and run_id = %s",

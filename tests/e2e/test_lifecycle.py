@@ -88,6 +88,20 @@ def test_the_rest_of_a_clone_is_told_what_failed(first_demo: Demo, lifecycle: Li
     assert "column 'cost'" in lifecycle.alert_of(run, "failed at extract")
 
 
+def test_a_demo_whose_dag_is_paused_says_so_instead_of_waiting(
+    first_demo: Demo, lifecycle: Lifecycle
+) -> None:
+    place = "/api/v2/dags/activate__contacts_api"
+    lifecycle.api.call("PATCH", place, json={"is_paused": True})
+    try:
+        stopped = lifecycle.stack.millrace("demo", timeout=120)
+    finally:
+        lifecycle.api.call("PATCH", place, json={"is_paused": False})
+    assert stopped.returncode == 1
+    assert "a paused DAG runs nothing" in stopped.stderr and "activate__contacts_api" in stopped.stderr
+    assert "traffic" not in stopped.stdout
+
+
 def _models() -> tuple[int, int]:
     """How many models dbt's manifest has, and how many of them consumers see."""
     manifest = json.loads((PROJECT_ROOT / "dbt_project" / "target" / "manifest.json").read_text())

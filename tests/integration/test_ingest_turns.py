@@ -19,9 +19,10 @@ from include.core.interval import Interval
 from include.flows.extract import extract, horizon
 from include.flows.load import audit, stage
 from include.flows.publish import close, publish
+from include.flows.setup import set_up_warehouse
 from include.warehouse import ledger
-from tests.support.pipeline import Pipeline
-from tests.support.store import COLUMNS
+from tests.support.pipeline import PASSWORDS, Pipeline, contract
+from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
 
 
 def test_a_transaction_that_commits_late_is_not_lost(shop: Pipeline, both: SourceContract) -> None:
@@ -120,3 +121,36 @@ def test_a_step_that_is_silent_for_long_keeps_its_turn(
     with pytest.raises(StaleLoad):
         stage(slow, landed.load_id, "orders")
     close(other, taken.load_id)
+
+
+def test_setting_the_warehouse_up_again_waits_for_no_load(shop: Pipeline, both: SourceContract) -> None:
+    """As every `millrace up` does, while a load is in the middle of its publication."""
+    shop.pull(both)
+    with psycopg.connect(shop.warehouse) as publishing:
+        publishing.execute("select * from ledger.watermark")
+        publishing.execute("update ledger.load_stream set staged = staged")
+        with psycopg.connect(shop.warehouse, autocommit=True) as impatient:
+            impatient.execute("alter role current_user set lock_timeout = '5s'")
+        try:
+            set_up_warehouse(shop.warehouse, PASSWORDS)
+        finally:
+            with psycopg.connect(shop.warehouse, autocommit=True) as impatient:
+                impatient.execute("alter role current_user reset lock_timeout")
+        publishing.execute("update ledger.load set status = status")
+
+
+def test_a_past_run_is_known_by_the_streams_that_have_stamps(shop: Pipeline, both: SourceContract) -> None:
+    """A stream that is read whole now keeps the watermark of the time when it was not; it tells nothing any more."""
+    begin = datetime.now(timezone.utc) - timedelta(hours=2)
+    hour = timedelta(hours=1)
+    shop.pull(contract("store", [CUSTOMERS, ORDERS]), Interval(begin, begin + hour))
+    whole = ORDERS | {"mode": "snapshot", "cursor": None, "deletes": "snapshot"}
+    stamped = CUSTOMERS | {
+        "mode": "incremental",
+        "cursor": "seen",
+        "columns": CUSTOMERS["columns"] | {"seen": {"type": "timestamp with time zone"}},
+    }
+    shop.at_source("alter table customers add column seen timestamptz default now()")
+    changed = contract("store", [stamped | {"deletes": "none"}, whole])
+    shop.pull(changed, Interval(begin + hour, begin + 2 * hour))
+    assert shop.pull(changed, Interval(begin + hour, begin + 2 * hour)).kind == "backfill"

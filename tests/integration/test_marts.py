@@ -172,6 +172,8 @@ def test_what_a_failed_build_left_is_not_published_by_the_next_run(build: Any, a
 def test_a_candidate_of_another_run_is_not_published(build: Any, pipeline: Pipeline) -> None:
     first = build("first", ONE)
     version, _ = first.publish()
+    with pytest.raises(TerminalError, match="it is published, or gone"):
+        first.audit("marts", "one")
     build("second", ONE.replace("'a'", "'bad'"), gated=False)
     assert first.publish()[0] == version
     with pytest.raises(TerminalError, match="nothing of this run"):
