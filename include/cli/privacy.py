@@ -32,18 +32,18 @@ def reveal(
     import sys
 
     from include.cli.connections import find
-    from include.core.contracts.load import contract_files, load_one
-    from include.core.contracts.source import SourceContract
+    from include.core.contracts import SourceContract, load_named
     from include.core.errors import ContractError, TerminalError
     from include.privacy import is_token, read_keys
     from include.privacy import reveal as value_of
 
-    files = {path.stem: path for path in contract_files(SourceContract)}
-    contract = load_one(SourceContract, files[source]) if source in files else None
-    if contract is None or contract.privacy_keys is None:
-        named = "there is no such source" if contract is None else "its contract names no privacy_keys"
+    contract = load_named(SourceContract, source)
+    if contract.privacy_keys is None:
         raise ContractError(
-            "nothing to reveal with", where=f"source {source!r}", received=named, allowed=", ".join(files)
+            "nothing to reveal with",
+            where=f"source {source!r}",
+            received="its contract names no privacy_keys",
+            allowed="a source whose contract has protect: token",
         )
     keys = read_keys(find(contract.privacy_keys))
     csv.field_size_limit(sys.maxsize)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from include.core.contracts import SourceContract
     from include.flows.replay_plan import Bound
 
 _PANEL = "Runs"
@@ -63,11 +62,12 @@ def replay(
     """
     from include.cli.connections import find
     from include.cli.tables import replay_plan_table, replayed_table, show
+    from include.core.contracts import SourceContract, load_named
     from include.flows.replay import Replay
     from include.flows.replay_plan import Scope
     from include.flows.source_run import SourceRun
 
-    contract = _contract(source)
+    contract = load_named(SourceContract, source)
     scope = Scope(tuple(stream or ()), _bound(since), _bound(until), newest_complete)
     # Who did it stands in the ledger, as the run that it was.
     run_id = f"replay__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}__{_account()}"
@@ -97,9 +97,10 @@ def schema(source: _Source, stream: Annotated[str, typer.Argument(help="One of i
     Example: millrace schema shop orders
     """
     from include.cli.connections import find
+    from include.core.contracts import SourceContract, load_named
     from include.flows.shapes import shapes
 
-    for place, found in enumerate(shapes(_contract(source), stream, find)):
+    for place, found in enumerate(shapes(load_named(SourceContract, source), stream, find)):
         loads = f"load {found.first_load}"
         if found.last_load != found.first_load:
             loads = f"loads {found.first_load} to {found.last_load}"
@@ -125,17 +126,6 @@ def _account() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number that has no name
         return f"uid {os.getuid()}"
-
-
-def _contract(source: str) -> SourceContract:
-    from include.core.contracts import SourceContract, contracts_folder, load_one
-    from include.core.errors import ContractError
-
-    folder = contracts_folder() / "sources"
-    if not (folder / f"{source}.yaml").is_file():
-        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise ContractError("there is no such source", where=str(folder), received=source, allowed=names)
-    return load_one(SourceContract, folder / f"{source}.yaml")
 
 
 def _bound(text: str) -> Bound | None:

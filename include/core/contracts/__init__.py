@@ -1,6 +1,6 @@
 """Contracts: what a user edits. One YAML file a source, a transform or a sync, checked by typed models."""
 
-from include.core.contracts.load import contracts_folder, load_all, load_one
+from include.core.contracts.load import contracts_folder, load_all, load_named, load_one
 from include.core.contracts.source import ColumnRule, SourceContract, Stream
 from include.core.contracts.sync import SyncContract
 from include.core.contracts.transform import TransformContract
@@ -13,5 +13,6 @@ __all__ = [
     "TransformContract",
     "contracts_folder",
     "load_all",
+    "load_named",
     "load_one",
 ]

@@ -15,6 +15,7 @@ from include.core.contracts.faults import Document, Fault, FaultyContract, fault
 from include.core.contracts.source import SourceContract
 from include.core.contracts.sync import SyncContract
 from include.core.contracts.transform import TransformContract
+from include.core.errors import ContractError
 
 C = TypeVar("C", bound=DagContract)
 
@@ -67,6 +68,17 @@ def load_one(kind: type[C], path: Path) -> C:
     :raises FaultyContract: a ContractError that names every fault of the file, each with its line.
     """
     return read_one(kind, path).contract
+
+
+def load_named(kind: type[C], name: str) -> C:
+    """The contract of this name.
+
+    :raises ContractError: there is none. :raises FaultyContract: it has faults.
+    """
+    files = {path.stem: path for path in contract_files(kind)}
+    if name not in files:
+        raise ContractError("there is no such contract", received=name, allowed=", ".join(sorted(files)))
+    return load_one(kind, files[name])
 
 
 def read_one(kind: type[C], path: Path) -> Read[C]:
