@@ -19,7 +19,7 @@ def ingest_dag(contract: SourceContract) -> DAG:
         params=ingest.trigger_form(contract),
     ) as dag:
         horizon = ingest.wait_for_commit_horizon.override(timeout=contract.impact.horizon_timeout)(source)
-        extracted = ingest.extract(source)
+        extracted = ingest.extract.override(**ingest.pool(contract))(source)
         # Mapped over what the contract names, not over what `extract` returns: when a run is cleared after its DAG has
         # changed, Airflow drops the instances of the latter and goes on as if they were done.
         names = [stream.name for stream in contract.streams]
@@ -35,6 +35,8 @@ def ingest_dag(contract: SourceContract) -> DAG:
             trigger_rule="none_failed",
             doc_md="Reached when all went well; the run is judged by it.",
         )
+        if contract.impact.quiet_hours:
+            ingest.wait_out_quiet_hours(source) >> horizon
         horizon >> extracted >> staged >> audited >> published >> balanced >> complete
         audited >> complete
         # Also after `balance`: a rejected batch ends `complete` at once, while the other streams are still published.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from include.core.contracts import SourceContract
 from plugins.tasks import context
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def trigger_form(contract: SourceContract) -> dict[str, Param]:
     """What can be chosen when a run is triggered by hand."""
     names = [stream.name for stream in contract.streams]
-    return {
+    form = {
         "streams": Param(
             [],
             type=["array", "null"],
@@ -35,6 +36,19 @@ def trigger_form(contract: SourceContract) -> dict[str, Param]:
             " stay as they are in raw. Use it after the source was restored or moved.",
         ),
     }
+    if contract.impact.quiet_hours:
+        form["in_quiet_hours"] = Param(
+            False,
+            type=["boolean", "null"],
+            title="In quiet hours too",
+            description_md=f"Read now, although the contract says not to: {', '.join(contract.impact.quiet_hours)}.",
+        )
+    return form
+
+
+def pool(contract: SourceContract) -> dict[str, Any]:
+    """Where `extract` takes a slot for each of its connections: all contracts that share a connection share its pool."""
+    return {"pool": f"source_{contract.connection}", "pool_slots": contract.impact.connections}
 
 
 def _run(source: str) -> SourceRun:
@@ -59,6 +73,23 @@ def _moves(stream: str) -> bool:
     return False
 
 
+def _quiet_until(source: str) -> datetime | None:
+    """When the source may be read; None when that is now."""
+    until = context.contract(SourceContract, source).quiet_until(datetime.now(timezone.utc))
+    if until is None or context.params().get("in_quiet_hours"):
+        return None
+    print(f"quiet hours: the source is left alone until {until.isoformat()}")
+    return until
+
+
+# The timeout is longer than any quiet hours can be, so that only the deadline says that they make a run late.
+@task.sensor(mode="reschedule", poke_interval=30, timeout=timedelta(days=8))
+@translated
+def wait_out_quiet_hours(source: str) -> PokeReturnValue:
+    """Done as soon as the contract allows to ask anything of the source."""
+    return PokeReturnValue(_quiet_until(source) is None)
+
+
 @task.sensor(mode="reschedule", poke_interval=10)
 @translated
 def wait_for_commit_horizon(source: str) -> PokeReturnValue:
@@ -77,6 +108,9 @@ def extract(source: str) -> list[str]:
     """All streams, read in one snapshot into the landing zone. Names those that have something to stage."""
     from include.flows import extract as flow
 
+    # It may have waited for a connection, or be tried again.
+    if quiet := _quiet_until(source):
+        raise AirflowRescheduleException(quiet)
     chosen = context.params()
     extraction = flow.extract(
         _run(source),

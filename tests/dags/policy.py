@@ -8,6 +8,7 @@ from typing import Any
 #: The way of the data: the steps of each kind of DAG, in the order in which data passes them.
 WAY = {
     "ingest": (
+        "wait_out_quiet_hours",
         "wait_for_commit_horizon",
         "extract",
         "stage",
@@ -20,6 +21,8 @@ WAY = {
     "transform": ("begin", "build", "gate", "publish"),
     "activate": ("plan", "deliver", "settle"),
 }
+#: Steps that a DAG has only when its contract asks for them.
+OPTIONAL = ("wait_out_quiet_hours",)
 _ID = re.compile(r"(ingest|transform|activate|maintain)(__[a-z][a-z0-9_]*)?")
 #: Owners that nobody is.
 _NOBODY = ("", "airflow", "unknown")
@@ -82,7 +85,7 @@ def way_faults(kind: str, tasks: dict[str, Any]) -> list[str]:
     if kind not in WAY:
         return []
     steps, way = {task: task.partition(".")[0] for task in tasks}, WAY[kind]
-    wrong = [f"step {step} is missing" for step in way if step not in steps.values()]
+    wrong = [f"step {step} is missing" for step in way if step not in (*steps.values(), *OPTIONAL)]
     wrong += [f"task {task} is no step of {kind}: {way}" for task, step in steps.items() if step not in way]
     if wrong:
         return wrong

@@ -16,7 +16,7 @@
 | how often to pull | `schedule` | the DAG's timetable |
 | snapshots or change capture | `streams.mode`, `cursor`, `deletes` | how it is read |
 | who provides it | `owner` | the DAG's owner, named in alerts |
-| what reading costs | `impact` | timeouts, connections, longest snapshot; the cost is in the ledger |
+| what reading costs | `impact` | timeouts, connections, longest snapshot, quiet hours; the cost is in the ledger |
 | its own upstreams | `upstreams` | freshness of each is measured by its query |
 | late and missing data | `streams.freshness` | fails the run when the newest row is older |
 
@@ -25,10 +25,11 @@ A question without an answer takes `accepted: {by, why, until}` instead.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from include.core.contracts.common import (
     Accepted,
@@ -44,6 +45,7 @@ from include.core.contracts.common import (
 )
 from include.core.contracts.protection import check_source
 from include.core.contracts.stream import HISTORY, ColumnRule, Reference, Stream
+from include.core.quiet_hours import parse_quiet_hours, quiet_until
 
 __all__ = ["ColumnRule", "Impact", "Reference", "SourceContract", "Stream", "Upstream"]
 
@@ -78,6 +80,16 @@ class Impact(Model):
     horizon_timeout: Duration = Field(
         default=timedelta(minutes=30), description="How long to wait for the source's open transactions."
     )
+    quiet_hours: tuple[str, ...] = Field(
+        default=(),
+        description="Hours in which no read begins, in the schedule's time zone: mon-fri 08:00-18:00, 22:00-06:00.",
+    )
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _are_hours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        quiet_until(map(parse_quiet_hours, value), datetime.now(timezone.utc), ZoneInfo("UTC"))
+        return value
 
 
 class SourceContract(DagContract):
@@ -162,6 +174,11 @@ class SourceContract(DagContract):
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)
+
+    def quiet_until(self, moment: datetime) -> datetime | None:
+        """When the source may be read, if `moment` is in its quiet hours."""
+        hours = map(parse_quiet_hours, self.impact.quiet_hours)
+        return quiet_until(hours, moment, ZoneInfo(self.schedule.timezone))
 
     def lateness_or_zero(self) -> timedelta:
         return self.lateness if isinstance(self.lateness, timedelta) else timedelta()
