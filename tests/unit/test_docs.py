@@ -16,6 +16,7 @@ from include.activation.schema import STATE_DDL
 from include.cli.main import app
 from include.core.contracts import SourceContract, SyncContract, TransformContract, load_all
 from include.stack.home import PROJECT_ROOT
+from tests.dags.policy import OPTIONAL
 
 DOCS = [
     *(PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
