@@ -26,7 +26,7 @@ def ingest_dag(contract: SourceContract) -> DAG:
         staged = ingest.stage.partial(source=source).expand(stream=names)
         audited = ingest.audit.partial(source=source).expand(stream=names)
         # A batch that is rejected holds back the whole source, or, where the contract says so, its own stream only.
-        rule = "none_failed" if contract.on_failed_audit == "stop_source" else "all_done"
+        rule = "all_done" if contract.holds_streams else "none_failed"
         published = ingest.publish.override(outlets=[asset], trigger_rule=rule)(source, asset)
         balanced = ingest.balance(source)
         # A teardown runs in any case, and therefore must not be what a run is judged by.

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from include.core.changes import Change
 from include.core.schema import StreamSchema
 
 FORMAT = 1
@@ -50,7 +51,8 @@ class StreamManifest:
     `parts` hold its rows. `key_parts` hold the complete set of primary keys that the source had in the same snapshot,
     where the contract asks for deletes by keys. `complete` says that `parts` are the whole table, so that what is
     missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601;
-    `mark` stands in place of the latter where rows are told apart by their transactions.
+    `mark` stands in place of the latter where rows are told apart by their transactions. `changes` is how the table differed
+    from the contract, and what the contract answered.
     """
 
     stream: str
@@ -64,6 +66,12 @@ class StreamManifest:
     newest: str | None
     seconds: float
     mark: TransactionMark | None = None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the contract holds this stream back because of how its table has changed."""
+        return any(change.answer == "quarantine" for change in self.changes)
 
     @property
     def rows(self) -> int:
@@ -79,8 +87,9 @@ class StreamManifest:
 
     @property
     def moves(self) -> bool:
-        """Whether there is anything to stage: rows, or a picture of the whole table that may show deletes."""
-        return bool(self.rows) or self.complete or self.key_parts is not None
+        """Whether there is anything to stage and audit: rows, or a picture of the whole table that may show deletes, or a
+        change that holds the stream back."""
+        return bool(self.rows) or self.complete or self.key_parts is not None or self.quarantined
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class Manifest:
                 row["key_parts"] = tuple(Part(**part) for part in row["key_parts"])
             if row.get("mark") is not None:
                 row["mark"] = TransactionMark.from_json(row["mark"])
+            row["changes"] = tuple(Change(**change) for change in row.get("changes", ()))
             streams.append(StreamManifest(**row))
         data["position"] = tuple(data["position"])
         return cls(streams=tuple(streams), **data)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from include.core.errors import ContractError, TransientError
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
+from include.flows.evolution import last_shapes, tell
 from include.flows.reading import Reading, Tally
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
@@ -76,6 +77,7 @@ def extract(
         known = ledger.watermarks(session, run.contract.source)
         kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
+        before = {} if full_refresh else last_shapes(session, zone, known)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [
@@ -88,15 +90,19 @@ def extract(
         if not reading.wanted:
             log.info("%s: it has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
-    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted]) as clear:
+    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted], before) as clear:
         opened = time.monotonic()
+        tell(clear)
         snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
             check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)
         moment = datetime.now(timezone.utc)
         shaped = [
-            one.in_shape(snapshot.schemas[one.stream.name].fingerprint).in_history(snapshot) for one in wanted
+            one.in_shape(
+                snapshot.schemas[one.stream.name], before.get(one.stream.name), clear.changes[one.stream.name]
+            ).in_history(snapshot)
+            for one in wanted
         ]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
             landed = list(
@@ -110,7 +116,7 @@ def extract(
         server=snapshot.server,
         position=snapshot.position,
         extracted_at=moment.isoformat(),
-        streams=tuple(stream for stream, _ in landed),
+        streams=tuple(replace(stream, changes=clear.changes[stream.stream]) for stream, _ in landed),
         full_refresh=full_refresh,
         snapshot_seconds=round(time.monotonic() - opened, 3),
     )

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
+from include.core.changes import correction
 from include.core.contracts.source import Stream
 from include.core.errors import StaleLoad, TransientError
 from include.core.manifest import Manifest, StreamManifest
@@ -45,6 +46,9 @@ def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
         ledger.renew_lease(session, load_id)
         manifest = run.manifest(session, load_id)
         landed = manifest.stream(stream)
+        if landed.quarantined:
+            return _quarantine(run, session, load_id, landed)
+        declared = _as_read(declared, landed)
         span, live = _growth(run, session, load_id, landed)
         facts = suites.BatchFacts(
             complete=landed.complete,
@@ -69,6 +73,27 @@ def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
         )  # fmt: skip
     log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
     return verdict
+
+
+def _quarantine(run: SourceRun, session: Any, load_id: int, landed: StreamManifest) -> gate.Verdict:
+    """Hold the batch back for what has changed at the source; its rows are not judged, they may be of other types."""
+    failures = tuple(
+        gate.Failure(f"the source's shape is the contract's: {change}", "critical", None, None, (), "")
+        for change in landed.changes
+        if change.answer == "quarantine"
+    )
+    verdict = gate.Verdict(f"{run.contract.raw_schema}.{landed.stream}", len(failures), failures)
+    ledger.record_audit(
+        session, load_id, landed.stream, passed=False, expectations=0, failures=verdict.to_json()
+    )
+    log.error("%s\n%s", verdict, correction({landed.stream: landed.changes}))
+    return verdict
+
+
+def _as_read(declared: Stream, landed: StreamManifest) -> Stream:
+    """The stream without rules for columns that the source no longer has."""
+    columns = {name: rule for name, rule in declared.columns.items() if name in landed.schema.names}
+    return declared.model_copy(update={"columns": columns})
 
 
 def _parents(

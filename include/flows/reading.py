@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import TerminalError
+from include.core.changes import Change
 from include.core.interval import Interval
 from include.core.manifest import TransactionMark
+from include.core.schema import StreamSchema
+from include.flows.evolution import replaced
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,11 +37,13 @@ class Reading:
     past: bool
     full_refresh: bool
 
-    def in_shape(self, fingerprint: str) -> Reading:
+    def in_shape(self, now: StreamSchema, before: StreamSchema | None, changes: tuple[Change, ...]) -> Reading:
         """The same, but of the whole table when its shape is not the one that raw was loaded with: a column that was added
-        has values in rows that carry no new stamp."""
+        has values in rows that carry no new stamp. What is held back for its changes reads on as before."""
         known = self.known.schema_fingerprint if self.known else None
-        if self.past or known in (None, fingerprint):
+        if self.past or known is None or any(change.answer == "quarantine" for change in changes):
+            return self
+        if known == now.fingerprint and not replaced(before, now):
             return self
         log.info("%s: its shape has changed, so the whole table is read", self.stream.name)
         return replace(self, full_refresh=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from include.core.changes import Change
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
@@ -30,11 +31,16 @@ class Snapshot(Protocol):
     """One consistent picture of a source. Its readers may be used from several threads.
 
     A column with `protect` comes as the system's own text; `include.privacy` puts in its place what may land.
+
+    `changes` is how each stream's table differs from its contract, with what the contract answers; `unread` are tables beside
+    those of the contract.
     """
 
     server: str
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
+    changes: dict[str, tuple[Change, ...]]
+    unread: tuple[str, ...]
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -60,10 +66,13 @@ class Source(Protocol):
     def horizon(self, end: datetime) -> Horizon:
         """Whether all that is stamped before `end` is committed."""
 
-    def snapshot(self, streams: list[Stream]) -> AbstractContextManager[Snapshot]:
+    def snapshot(
+        self, streams: list[Stream], before: Mapping[str, StreamSchema] | None = None
+    ) -> AbstractContextManager[Snapshot]:
         """Open one picture of these streams and compare their shape with the contract.
 
-        :raises SchemaChanged: before anything is read, naming every difference.
+        :param before: the shapes that they were last published in, by stream; what is not there is not known.
+        :raises SchemaChanged: before anything is read, naming every difference that the contract does not let pass.
         :raises SourceForbidden: the role lacks a right that completeness depends on.
         :raises Unreachable: the source does not answer.
         """

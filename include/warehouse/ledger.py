@@ -7,7 +7,7 @@ worker that slept while another took over finds itself superseded and writes not
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -175,13 +175,14 @@ def record_landed(session: Session, manifest: Manifest, key: str, extracted: dic
         with session.cursor() as cursor:
             cursor.executemany(
                 "insert into ledger.load_stream (load_id, stream, mode, schema_fingerprint, watermark_from, watermark_to,"
-                " newest, extracted, landed, keys, bytes, parts, seconds)"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " newest, extracted, landed, keys, bytes, parts, seconds, changes)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 [
                     (
                         manifest.load_id, stream.stream, stream.mode, stream.schema.fingerprint, stream.watermark_from,
                         stream.watermark_to, stream.newest, extracted[stream.stream], stream.rows, stream.keys,
                         stream.bytes, len(stream.parts) + len(stream.key_parts or ()), stream.seconds,
+                        json.dumps([asdict(change) for change in stream.changes]) if stream.changes else None,
                     )
                     for stream in manifest.streams
                 ],

@@ -64,6 +64,8 @@ create table if not exists ledger.load_stream (
     primary key (load_id, stream)
 );
 alter table ledger.load_stream add column if not exists replayed int8range;
+-- How the source's table differed from the contract, by kind, and what the contract answered; null: it did not.
+alter table ledger.load_stream add column if not exists changes jsonb;
 
 -- How far each stream is committed: everything stamped before `watermark` is in raw, as of load `load_id`.
 create table if not exists ledger.watermark (

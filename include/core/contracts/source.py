@@ -12,7 +12,7 @@
 | personal data | `streams.columns.protect`, `privacy_keys` | masked, hashed or made a token before it lands |
 | schema | `streams.columns.type` | compared with the source's catalog before anything is read |
 | what it joins to | `streams.references` | audit: rows that point to nothing |
-| when the schema changes | `on_schema_change`, `alerts` | stops before anything is read, or adds it |
+| when the schema changes | `on_schema_change`, `alerts` | by kind of change: stops before anything is read, holds back, or evolves |
 | how often to pull | `schedule` | the DAG's timetable |
 | snapshots or change capture | `streams.mode`, `cursor`, `deletes` | how it is read |
 | who provides it | `owner` | the DAG's owner, named in alerts |
@@ -44,6 +44,7 @@ from include.core.contracts.common import (
     Text,
 )
 from include.core.contracts.protection import check_source
+from include.core.contracts.schema_change import SchemaAnswers
 from include.core.contracts.stream import HISTORY, ColumnRule, Reference, Stream
 from include.core.quiet_hours import parse_quiet_hours, quiet_until
 
@@ -123,9 +124,13 @@ class SourceContract(DagContract):
     upstreams: tuple[Upstream, ...] | Accepted = Field(
         description="The systems that feed this source; [] when none does."
     )
-    on_schema_change: Literal["stop", "add_columns"] = Field(
+    on_schema_change: Literal["stop", "add_columns"] | SchemaAnswers = Field(
         default="stop",
-        description="stop before anything is read; or add_columns: read a new column, stop at other changes.",
+        description="stop before anything is read; add_columns: read a new column, stop at other changes; a mapping: an answer"
+        " for each kind of change.",
+    )
+    unread_tables: tuple[Text, ...] = Field(
+        default=(), description="Tables that no stream reads on purpose, as schema.table."
     )
     on_failed_audit: Literal["stop_source", "stop_stream"] = Field(
         default="stop_source",
@@ -167,6 +172,19 @@ class SourceContract(DagContract):
         check_source(faults, self)
         faults.raise_any()
         return self
+
+    @property
+    def schema_answers(self) -> SchemaAnswers:
+        """What is done about each kind of schema change."""
+        if isinstance(self.on_schema_change, SchemaAnswers):
+            return self.on_schema_change
+        return SchemaAnswers(new_column="evolve" if self.on_schema_change == "add_columns" else "freeze")
+
+    @property
+    def holds_streams(self) -> bool:
+        """Whether one stream can be held back while the others of the source go on."""
+        answers = self.schema_answers.model_dump().values()
+        return self.on_failed_audit == "stop_stream" or "quarantine" in answers
 
     @property
     def raw_schema(self) -> str:

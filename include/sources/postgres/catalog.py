@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from include.core.changes import Change, Found, compare
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import ContractError, SchemaChanged, SourceForbidden
+from include.core.errors import ContractError, SourceForbidden
 from include.core.schema import Column, StreamSchema
 from include.sources.postgres.types import CatalogType, column_for
 
@@ -29,7 +31,7 @@ with recursive resolve(attnum, typid, typmod) as (
 select a.attname as column, not a.attnotnull as nullable, format_type(a.atttypid, a.atttypmod) as declared,
        format_type(r.typid, r.typmod) as resolved, t.typname as name, n.nspname as namespace, t.typtype::text as kind,
        r.typmod as typmod, e.typname as element_name, en.nspname as element_namespace, e.typtype::text as element_kind,
-       eb.typname as element_base
+       eb.typname as element_base, a.attnum::int as number
   from pg_attribute a
   join resolve r on r.attnum = a.attnum
   join pg_type t on t.oid = r.typid and t.typtype <> 'd'
@@ -66,6 +68,19 @@ with recursive members(id) as (
 )
 select to_regclass(%(name)s)::oid::bigint,
        array(select array[id::bigint, pg_relation_filenode(id)::bigint] from members order by id)
+"""
+
+# What belongs to another table, as a partition or a child, comes with that one.
+_UNREAD = """
+with named(id) as (select to_regclass(t)::oid from unnest(%(read)s::text[]) t),
+     known(id) as (select id from named union select to_regclass(t)::oid from unnest(%(unread)s::text[]) t)
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'f') and has_table_privilege(c.oid, 'SELECT')
+   and c.relnamespace in (select t.relnamespace from pg_class t join named on named.id = t.oid)
+   and not exists (select from known where known.id = c.oid)
+   and not exists (select from pg_inherits i where i.inhrelid = c.oid)
+ order by 1
 """
 
 #: Tables, partitioned tables, views, materialised views, foreign tables.
@@ -124,24 +139,51 @@ def find_table(connection: Connection[Any], contract: SourceContract, stream: St
     return found["oid"], found["name"]
 
 
-def read_schema(
-    connection: Connection[Any], contract: SourceContract, stream: Stream, table_oid: int
-) -> StreamSchema:
-    """The stream's columns as they will be read, after comparing the catalog with the contract.
+def unread_tables(connection: Connection[Any], contract: SourceContract) -> tuple[str, ...]:
+    """The tables in the schemas of the contract's tables that no stream reads and `unread_tables` does not name; of those that
+    the role may read."""
+    tables = {
+        "read": [stream.table for stream in contract.streams],
+        "unread": list(contract.unread_tables),
+    }
+    return tuple(name for (name,) in connection.execute(_UNREAD, tables))
 
-    :raises SchemaChanged: naming every difference that the contract does not allow.
+
+def read_schema(
+    connection: Connection[Any],
+    contract: SourceContract,
+    stream: Stream,
+    table_oid: int,
+    before: StreamSchema | None = None,
+) -> tuple[StreamSchema, tuple[Change, ...]]:
+    """The stream's columns as they will be read, and how the catalog differs from the contract, with the contract's answers.
+
+    Where a change stops the source, the schema is empty, and `changes.refuse` says so.
+
+    :param before: the shape that the stream was last published in; None when nothing is known of it.
     """
     where = f"source {contract.source!r}, stream {stream.name!r}"
     found = catalog_types(connection, table_oid)
-    _compare(contract, stream, found, primary_key(connection, table_oid), where)
+    same_table = before if before and before.table == table_oid else None
+    differs = compare(
+        contract,
+        stream,
+        [Found(column.column, column.declared, column.number) for column in found],
+        primary_key(connection, table_oid),
+        same_table,
+    )
+    if any(change.answer == "freeze" for change in differs.changes):
+        return StreamSchema(()), differs.changes
     columns: list[Column] = []
     for column in found:
-        rule = stream.columns.get(column.column)
-        if rule is None or not rule.ignore:
-            columns.append(
-                column_for(column, where=where, as_text=bool(rule and (rule.carry or rule.protect)))
-            )
-    schema = StreamSchema(tuple(columns), stream.primary_key)
+        if column.column in differs.names:
+            name = differs.names[column.column]
+            rule = stream.columns.get(name)
+            as_text = bool(rule and (rule.carry or rule.protect))
+            columns.append(replace(column_for(column, where=where, as_text=as_text), name=name))
+            if name != column.column:
+                columns[-1] = replace(columns[-1], source_name=column.column)
+    schema = StreamSchema(tuple(columns), stream.primary_key, table_oid)
     if stream.stamp and schema.column(stream.stamp).carrier not in ("timestamp", "timestamptz"):
         raise ContractError(
             f"cursor {stream.stamp!r} is no time",
@@ -150,32 +192,4 @@ def read_schema(
             allowed="timestamp with time zone, or timestamp without (read as UTC)",
             todo="choose another cursor, or mode: snapshot",
         )
-    return schema
-
-
-def _compare(
-    contract: SourceContract, stream: Stream, found: list[CatalogType], key: tuple[str, ...], where: str
-) -> None:
-    actual = {column.column: column.declared for column in found}
-    differences = [
-        f"column {name!r}: contract says {rule.type}, source has {actual.get(name, 'no such column')}"
-        for name, rule in stream.columns.items()
-        if actual.get(name) != rule.type and not rule.ignore
-    ]
-    if contract.on_schema_change == "stop":
-        differences += [
-            f"column {name!r}: contract does not know it, source has {kind}"
-            for name, kind in actual.items()
-            if name not in stream.columns
-        ]
-    if key and stream.primary_key and set(key) != set(stream.primary_key):
-        differences.append(f"primary key: contract says {list(stream.primary_key)}, source has {list(key)}")
-    if differences:
-        raise SchemaChanged(
-            "the source's shape differs from the contract; nothing was read",
-            where=where,
-            received="\n            ".join(differences),
-            allowed=f"the contract's columns (on_schema_change: {contract.on_schema_change})",
-            todo="agree with the owner, then correct the stream's columns in the contract"
-            f" (owner: {contract.owner.team}, {contract.owner.contact})",
-        )
+    return schema, differs.changes

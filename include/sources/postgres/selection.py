@@ -131,7 +131,7 @@ def within(
         return sql.SQL("true")
     assert stream.stamp is not None
     column = schema.column(stream.stamp)
-    cursor, kind = sql.Identifier(column.name), sql.SQL(column.raw_type)
+    cursor, kind = sql.Identifier(column.name_in_source), sql.SQL(column.raw_type)
     # The session is in UTC, so a bound without zone means the same for both kinds of timestamp.
     bounds = [
         sql.SQL("{} {} {}::{}").format(cursor, sql.SQL(sign), _without_zone(moment), kind)

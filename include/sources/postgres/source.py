@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 from psycopg import sql
 
+from include.core.changes import Change, refuse
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
@@ -82,19 +83,25 @@ class PostgresSource:
         return stale
 
     @contextmanager
-    def snapshot(self, streams: list[Stream]) -> Iterator[PostgresSnapshot]:
+    def snapshot(
+        self, streams: list[Stream], before: Mapping[str, StreamSchema] | None = None
+    ) -> Iterator[PostgresSnapshot]:
         with translated(self._where):
             exporter, watcher = psycopg.connect(self._uri), psycopg.connect(self._uri, autocommit=True)
         with exporter, watcher:
             with translated(self._where):
-                picture = self._export(exporter, watcher, streams)
+                picture = self._export(exporter, watcher, streams, before or {})
             try:
                 yield picture
             finally:
                 picture.close()
 
     def _export(
-        self, exporter: psycopg.Connection[Any], watcher: psycopg.Connection[Any], streams: list[Stream]
+        self,
+        exporter: psycopg.Connection[Any],
+        watcher: psycopg.Connection[Any],
+        streams: list[Stream],
+        before: Mapping[str, StreamSchema],
     ) -> PostgresSnapshot:
         # Before the snapshot is taken: whatever replaces a table from here on is noticed after it was read.
         tables = {stream.name: catalog.find_table(watcher, self._contract, stream) for stream in streams}
@@ -115,16 +122,23 @@ class PostgresSource:
         ).fetchone()
         assert row is not None
         name, newest, running = row
-        schemas = {
-            stream.name: catalog.read_schema(exporter, self._contract, stream, tables[stream.name][0])
+        shapes = {
+            stream.name: catalog.read_schema(
+                exporter, self._contract, stream, tables[stream.name][0], before.get(stream.name)
+            )
             for stream in streams
         }
+        changes = {name: found for name, (_, found) in shapes.items()}
+        unread = catalog.unread_tables(exporter, self._contract)
+        refuse(self._contract, changes, unread)
         return PostgresSnapshot(
             server=_server(exporter),
             # Of two snapshots the later one has seen more transactions end: a higher next transaction, or the same
             # with fewer still running.
             position=(newest, -running),
-            schemas=schemas,
+            schemas={name: schema for name, (schema, _) in shapes.items()},
+            changes=changes,
+            unread=unread,
             history=selection.history(exporter, watcher, self._where) if by_xmin else None,
             tables=tables,
             storage=storage,
@@ -144,6 +158,8 @@ class PostgresSnapshot:
     server: str
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
+    changes: dict[str, tuple[Change, ...]]
+    unread: tuple[str, ...]
     history: selection.History | None
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]

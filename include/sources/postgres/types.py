@@ -55,6 +55,7 @@ class CatalogType:
     element_namespace: str | None
     element_kind: str | None
     element_base: str | None
+    number: int = 0
 
 
 def column_for(found: CatalogType, *, where: str, as_text: bool = False) -> Column:
@@ -65,7 +66,7 @@ def column_for(found: CatalogType, *, where: str, as_text: bool = False) -> Colu
     raw_type, carrier = _decide(found, where)
     if as_text:
         carrier = "text"
-    return Column(found.column, found.declared, raw_type, carrier, found.nullable)
+    return Column(found.column, found.declared, raw_type, carrier, found.nullable, number=found.number)
 
 
 def _decide(found: CatalogType, where: str) -> tuple[str, str]:
@@ -114,7 +115,7 @@ def _fits_decimal(typmod: int) -> bool:
 
 def expression(column: Column) -> sql.Composable:
     """What to select so that the column arrives in its carrier."""
-    name = sql.Identifier(column.name)
+    name = sql.Identifier(column.name_in_source)
     if column.raw_type == "numeric":
         # money, or a domain over it: its own text depends on the server's locale; numeric stays as it is
         return sql.SQL("{}::numeric::text").format(name)

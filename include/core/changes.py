@@ -1,0 +1,213 @@
+"""How a table of the source differs from its stream's contract, what kind of change that is, and what the contract answers.
+
+A column is told by its number, where the kind of system gives it one that a new name does not change (PostgreSQL's `attnum`)
+and an earlier load has noted it: only so a renamed column is not one that went and another that came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from include.core.contracts.source import SourceContract, Stream
+from include.core.contracts.stream import RESERVED_COLUMNS
+from include.core.errors import SchemaChanged
+from include.core.schema import StreamSchema
+from include.core.widening import keeps, widens
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column as the source's catalog has it. `number` outlives a rename; 0 where there is none."""
+
+    name: str
+    type: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference. `kind` and `answer` are those of `on_schema_change`; `before` is what the contract says and `after` what
+    the source has: types, names of a renamed column, or columns of a key."""
+
+    kind: str
+    column: str
+    before: str
+    after: str
+    answer: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self._what()} ({self.kind}{f'; {self.why}' if self.why else ''})"
+
+    def _what(self) -> str:
+        if self.kind == "changed_key":
+            return f"primary key: contract says ({self.before}), source has ({self.after})"
+        if self.kind == "renamed":
+            return f"column {self.column!r}: the source calls it {self.after!r} now"
+        if self.kind == "new_column":
+            return f"column {self.column!r}: contract does not know it, source has {self.after}"
+        return f"column {self.column!r}: contract says {self.before}, source has {self.after}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs, and under which name each column of the source is read; one that is not read is not there."""
+
+    changes: tuple[Change, ...]
+    names: dict[str, str]
+
+
+def compare(
+    contract: SourceContract,
+    stream: Stream,
+    found: Sequence[Found],
+    key: tuple[str, ...],
+    before: StreamSchema | None = None,
+) -> Comparison:
+    """Compare a table with its stream.
+
+    :param key: columns of its primary key, as the source calls them.
+    :param before: the shape that the stream was last published in, when it was of the same table; None: nothing is known.
+    """
+    renamed = _renamed(stream, found, before)
+    moved = {column.name for column in renamed.values()}
+    there = {column.name: column for column in found if column.name not in moved} | renamed
+    changes: list[Change] = []
+    names: dict[str, str] = {}
+    for name, rule in stream.columns.items():
+        if rule.ignore:
+            continue
+        column = there.get(name)
+        if column is None:
+            changes.append(Change("dropped", name, rule.type, "no such column"))
+            continue
+        names[column.name] = name
+        if column.name != name:
+            changes.append(Change("renamed", name, name, column.name))
+        if column.type != rule.type:
+            changes.append(Change(_type_change(rule.type, column.type), name, rule.type, column.type))
+    for column in found:
+        rule_of = stream.columns.get(column.name)
+        if column.name not in names and not (rule_of and rule_of.ignore):
+            changes.append(Change("new_column", column.name, "", column.type))
+    ours = tuple(names.get(name, name) for name in key)
+    if key and stream.primary_key and set(ours) != set(stream.primary_key):
+        changes.append(Change("changed_key", "", ", ".join(stream.primary_key), ", ".join(ours)))
+    gone = _personal_and_gone(stream, there)
+    answered = tuple(_answered(contract, stream, change, gone) for change in changes)
+    read = {one.column for one in answered if one.kind == "new_column" and one.answer == "evolve"}
+    return Comparison(answered, names | {name: name for name in read})
+
+
+def refuse(contract: SourceContract, changes: Mapping[str, Sequence[Change]], unread: Sequence[str]) -> None:
+    """Nothing, unless one of these changes, of whichever stream, has to stop the source.
+
+    :param unread: tables that no stream reads.
+    :raises SchemaChanged: with every such change, and what to write into the contract once it is agreed on.
+    """
+    frozen = {
+        stream: [one for one in found if one.answer == "freeze"]
+        for stream, found in changes.items()
+        if any(one.answer == "freeze" for one in found)
+    }
+    tables = list(unread) if contract.schema_answers.new_table == "freeze" else []
+    if not frozen and not tables:
+        return
+    lines = [f"{stream}: {change}" for stream, found in frozen.items() for change in found]
+    lines += [f"table {table}: no stream reads it (new_table)" for table in tables]
+    todo = f"agree with the owner ({contract.owner.team}, {contract.owner.contact})"
+    if frozen:
+        todo += ", then bring the contract up to date:\n" + correction(frozen)
+    if tables:
+        todo += "\n  read the table in a stream of its own, or name it in unread_tables"
+    raise SchemaChanged(
+        "the source's shape differs from the contract; nothing was read",
+        where=f"source {contract.source!r}",
+        received="\n            ".join(lines),
+        allowed="the contract's columns, and what on_schema_change lets pass",
+        todo=todo,
+    )
+
+
+def correction(changes: Mapping[str, Sequence[Change]]) -> str:
+    """The part of a contract that has to say something else, as YAML, for a person to put in its place."""
+    lines = ["streams:"]
+    for stream, found in changes.items():
+        lines.append(f"- name: {_plain(stream)}")
+        columns = [_corrected(change) for change in found if change.kind != "changed_key"]
+        lines += [f"  primary_key: [{one.after}]" for one in found if one.kind == "changed_key"]
+        lines += ["  columns:", *columns] if columns else []
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _corrected(change: Change) -> str:
+    name = _plain(change.column)
+    if change.kind == "dropped":
+        return f"    # {name}: take it out"
+    if change.kind == "renamed":
+        return f"    {_plain(change.after)}:  # was {name}; keep its other fields"
+    note = "new" if change.kind == "new_column" else f"was {change.before}; keep its other fields"
+    return f"    {name}: {{type: {_plain(change.after)}}}  # {note}"
+
+
+def _plain(text: str) -> str:
+    """As YAML writes it, in quotes where it needs them."""
+    words = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+    plain = re.fullmatch(r"[A-Za-z_][\w ()$]*", text) and text.lower() not in words
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _renamed(stream: Stream, found: Sequence[Found], before: StreamSchema | None) -> dict[str, Found]:
+    if before is None:
+        return {}
+    numbers = {column.name: column.number for column in before.columns if column.number}
+    by_number = {column.number: column for column in found}
+    return {
+        name: by_number[numbers[name]]
+        for name, rule in stream.columns.items()
+        if not rule.ignore
+        and numbers.get(name) in by_number
+        and by_number[numbers[name]].name != name
+        # The contract speaks of it under its new name already.
+        and (by_number[numbers[name]].name not in stream.columns or name in {one.name for one in found})
+    }
+
+
+def _type_change(declared: str, now: str) -> str:
+    if widens(declared, now):
+        return "widened"
+    return "narrowed" if keeps(declared, now) else "retyped"
+
+
+def _personal_and_gone(stream: Stream, there: Mapping[str, Found]) -> list[str]:
+    return [
+        name
+        for name, rule in stream.columns.items()
+        if (rule.ignore or rule.protect or rule.pii) and name not in there
+    ]
+
+
+def _answered(contract: SourceContract, stream: Stream, change: Change, gone: list[str]) -> Change:
+    answer = getattr(contract.schema_answers, change.kind)
+    why = ""
+    if change.kind == "dropped" and change.column in _needed(stream):
+        why = "rows cannot be read or merged without it"
+    elif change.kind == "new_column" and answer != "ignore":
+        if change.column in stream.columns:
+            why = "its name is that of another column in the contract"
+        elif change.column in RESERVED_COLUMNS:
+            why = "raw needs this name for itself"
+        elif answer == "evolve" and gone:
+            # What was kept out may have come back under another name.
+            why = f"may be what {', '.join(gone)} was, which was personal or not to be read"
+    if why and answer != "freeze":
+        return replace(change, answer="freeze", why=why)
+    return replace(change, answer=answer)
+
+
+def _needed(stream: Stream) -> set[str]:
+    references = {name for reference in stream.references for name in reference.columns}
+    return {*stream.primary_key, *references, *([stream.stamp] if stream.stamp else [])}
