@@ -116,6 +116,8 @@ def schema(source: _Source, stream: Annotated[str, typer.Argument(help="One of i
             lines = list(found.changes)
         for line in lines:
             typer.echo(f"  {line}")
+        for answer in found.answers:
+            typer.echo(f"  other than the contract, {answer}")
 
 
 def _account() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from include.core.schema import Column, StreamSchema
+from include.core.widening import settle
 
 
 def differences(before: StreamSchema, after: StreamSchema) -> tuple[str, ...]:
@@ -22,17 +25,37 @@ def differences(before: StreamSchema, after: StreamSchema) -> tuple[str, ...]:
 
 
 def goes_on(shape: StreamSchema, types: dict[str, tuple[str, str]], key: tuple[str, ...]) -> bool:
-    """Whether rows of this shape fit into a table of this primary key, in whatever order, whose columns have these types in
-    raw and protections; columns that only one of them has do no harm."""
+    """Whether rows of this shape can be merged into a table of this primary key, in whatever order, whose columns have these
+    types in raw and protections; columns that only one of them has do no harm."""
     return set(shape.primary_key) == set(key) and all(
-        types.get(column.name, carried(column)) == carried(column) for column in shape.columns
+        column.name not in types or _fits(column, *types[column.name]) for column in shape.columns
     )
 
 
-def carried(column: Column) -> tuple[str, str]:
-    """What has to be the same for rows of two loads to stand in one table. Values from before a protection would bring back
-    what it keeps out, and keys from before would never be found again."""
-    return column.raw_type, column.protection
+def merged_types(types: dict[str, tuple[str, str]], shape: StreamSchema) -> dict[str, tuple[str, str]]:
+    """The types and protections that the columns of a table have once rows of this shape, which fit, were merged into it."""
+    held = {column.name: types.get(column.name, (column.raw_type,))[0] for column in shape.columns}
+    return types | {
+        column.name: (settle(held[column.name], column.raw_type) or column.raw_type, column.protection)
+        for column in shape.columns
+    }
+
+
+def together(shapes: tuple[StreamSchema, ...]) -> StreamSchema:
+    """The shape of a table that loads of these shapes were merged into, in their order: every column that one of them had, in
+    the type that holds all its values."""
+    types: dict[str, tuple[str, str]] = {}
+    columns: dict[str, Column] = {}
+    for shape in shapes:
+        types = merged_types(types, shape)
+        columns |= {column.name: column for column in shape.columns}
+    settled = tuple(replace(column, raw_type=types[name][0]) for name, column in columns.items())
+    return replace(shapes[-1], columns=settled)
+
+
+def _fits(column: Column, held: str, protection: str) -> bool:
+    # Values from before a protection would bring back what it keeps out, and keys from before would never be found again.
+    return column.protection == protection and settle(held, column.raw_type) is not None
 
 
 def _column(column: Column) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from include.core.errors import ContractError, SchemaChanged, TerminalError
 from include.core.manifest import Manifest, StreamManifest
 from include.core.schema import StreamSchema
-from include.core.shapes import carried, differences, goes_on
+from include.core.shapes import differences, goes_on, merged_types
 from include.flows.publish import target_of
 from include.flows.source_run import SourceRun
 from include.warehouse import rebuild
@@ -194,28 +194,27 @@ def _stream_plan(run: SourceRun, session: Any, scope: Scope, steps: list[Step]) 
 
 
 def _begun_anew(run: SourceRun, steps: list[Step], notes: list[str]) -> int:
-    """Where the raw table of today begins: after a change that no raw table takes (another type, another key, another
-    protection), a new one was made, from a complete read."""
-    newest = steps[-1].landed.schema
+    """Where the raw table of today begins: after a change that no raw table takes (a type that does not fit, another key,
+    another protection), a new one was made, from a complete read."""
+    begun = 0
     types: dict[str, tuple[str, str]] = {}
-    for place in range(len(steps) - 1, -1, -1):
-        shape = steps[place].landed.schema
-        if not goes_on(shape, types, newest.primary_key):
-            first = steps[place + 1]
-            changed = (
-                "; ".join(differences(shape, first.landed.schema))
-                or "a column that came back has another type"
-            )
-            if not first.landed.complete:
-                raise SchemaChanged(
-                    "the shape changed to one that does not fit the loads before, and the table was not read whole then",
-                    where=f"{run.where}, stream {first.landed.stream!r}, load {first.load_id}", received=changed,
-                    allowed="shapes of one key and the same types, or a load with full_refresh where they change",
-                    todo="start the DAG with full_refresh",
-                )  # fmt: skip
-            notes.append(
-                f"begins with load {first.load_id}, when raw was made anew in another shape: {changed}"
-            )
-            return place + 1
-        types |= {column.name: carried(column) for column in shape.columns}
-    return 0
+    for place, step in enumerate(steps):
+        shape = step.landed.schema
+        if not goes_on(shape, types, steps[begun].landed.schema.primary_key):
+            begun, types = place, {}
+        types = merged_types(types, shape)
+    if begun:
+        first = steps[begun]
+        changed = (
+            "; ".join(differences(steps[begun - 1].landed.schema, first.landed.schema))
+            or "a column that came back has another type"
+        )
+        if not first.landed.complete:
+            raise SchemaChanged(
+                "the shape changed to one that does not fit the loads before, and the table was not read whole then",
+                where=f"{run.where}, stream {first.landed.stream!r}, load {first.load_id}", received=changed,
+                allowed="shapes of one key and types that fit, or a load with full_refresh where they change",
+                todo="start the DAG with full_refresh",
+            )  # fmt: skip
+        notes.append(f"begins with load {first.load_id}, when raw was made anew in another shape: {changed}")
+    return begun

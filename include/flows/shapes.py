@@ -16,7 +16,7 @@ from include.warehouse.connect import connected
 from include.warehouse.ledger import rows_of
 
 _LOADS = """
-select l.load_id, l.manifest, l.landed_at, s.schema_fingerprint as shape
+select l.load_id, l.manifest, l.landed_at, s.schema_fingerprint as shape, s.changes
   from ledger.load_stream as s join ledger.load as l using (load_id)
  where l.source = %s and s.stream = %s and l.manifest is not null
  order by l.load_id
@@ -26,13 +26,14 @@ select l.load_id, l.manifest, l.landed_at, s.schema_fingerprint as shape
 @dataclass(frozen=True)
 class Shape:
     """A shape, the loads in a row that had it, when the first of them landed, and what changed against the one before
-    (nothing in the first)."""
+    (nothing in the first). `answers` is how it differed from the contract of then, and what that answered."""
 
     shape: StreamSchema
     first_load: int
     last_load: int
     landed_at: datetime
     changes: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
 
 def shapes(contract: SourceContract, stream: str, connect: Callable[[str], Connection]) -> list[Shape]:
@@ -52,13 +53,18 @@ def shapes(contract: SourceContract, stream: str, connect: Callable[[str], Conne
     found: list[Shape] = []
     runs: list[list[int]] = []
     for place, load in enumerate(loads):
-        if place and load["shape"] == loads[place - 1]["shape"]:
+        before = loads[place - 1] if place else None
+        if before and (load["shape"], load["changes"]) == (before["shape"], before["changes"]):
             runs[-1][1] = place
         else:
             runs.append([place, place])
     for first, last in runs:
-        shape = zone.manifest(loads[first]["manifest"]).stream(stream).schema
+        landed = zone.manifest(loads[first]["manifest"]).stream(stream)
+        shape = landed.schema
         changes = differences(found[-1].shape, shape) if found else ()
         begin = loads[first]
-        found.append(Shape(shape, begin["load_id"], loads[last]["load_id"], begin["landed_at"], changes))
+        answers = tuple(f"{change.answer}: {change}" for change in landed.changes)
+        found.append(
+            Shape(shape, begin["load_id"], loads[last]["load_id"], begin["landed_at"], changes, answers)
+        )
     return found

@@ -19,7 +19,7 @@ ROLES = (
     "millrace_developer",
     "millrace_analyst",
 )
-_LEDGER = Path(__file__).with_name("ledger.sql")
+_OURS = ("ledger.sql", "retype.sql")
 
 
 def bootstrap(admin_conninfo: str, passwords: dict[str, str], extra_ddl: tuple[str, ...] = ()) -> None:
@@ -40,7 +40,8 @@ def bootstrap(admin_conninfo: str, passwords: dict[str, str], extra_ddl: tuple[s
         for role in ROLES:
             _role(session, role, passwords[role])
         _rights(session)
-        _tables(session, (_LEDGER.read_text(encoding="utf-8"), *extra_ddl))
+        ours = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _OURS)
+        _tables(session, (*ours, *extra_ddl))
 
 
 def _tables(session: psycopg.Connection[Any], ddl: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from include.core.manifest import StreamManifest
 from include.core.schema import StreamSchema
+from include.core.shapes import together
 from include.warehouse.ledger import Session, rows_of
 from include.warehouse.merge import merge
 from include.warehouse.staging import SCHEMA
@@ -115,14 +116,15 @@ def take_place(
     :param shapes: those that the loads had, oldest first.
     :param only: the first and last load whose rows are brought back, without overwriting or deleting any other; None: raw
         becomes equal to the table at the side, load ids and times included.
-    :raises SchemaChanged: raw has a column of another type, or another primary key.
+    :raises SchemaChanged: raw has a column of a type that does not fit, or another primary key.
     """
     session.execute("select pg_advisory_xact_lock(hashtextextended('publish ' || %s, 0))", (target.where,))
-    for shape in shapes:
-        # A history is not rebuilt: what a replay puts right was no change of the source.
-        prepare(session, replace(target, shape=shape, keeps_history=False))
-    names = tuple(dict.fromkeys(name for shape in shapes for name in shape.names))
+    shape = together(shapes)
+    # A history is not rebuilt: what a replay puts right was no change of the source.
+    prepare(session, replace(target, shape=shape, keeps_history=False))
+    names = shape.names
     side = sql.Identifier(SCHEMA, table)
+    _as_wide(session, target.name, side)
     session.execute(sql.SQL("analyze {}").format(side))
     if not target.shape.primary_key:
         return _exchange(session, target, names, side)
@@ -224,6 +226,22 @@ def _bring_back(
     assert row is not None
     inserted, updated, kept = row
     return Rebuilt(inserted, updated, kept - inserted - updated, gone)
+
+
+def _as_wide(session: Session, raw: sql.Identifier, side: sql.Identifier) -> None:
+    """Give the table at the side the types of raw, which may be wider: from loads that are not read, or by hand."""
+    differing = session.execute(
+        "select r.attname, format_type(r.atttypid, r.atttypmod) from pg_attribute r join pg_attribute s using (attname)"
+        " where r.attrelid = to_regclass(%s) and s.attrelid = to_regclass(%s) and r.attnum > 0"
+        " and (r.atttypid, r.atttypmod) <> (s.atttypid, s.atttypmod)",
+        (raw.as_string(None), side.as_string(None)),
+    ).fetchall()
+    for name, kind in differing:
+        session.execute(
+            sql.SQL("alter table {} alter column {} type {}").format(
+                side, sql.Identifier(name), sql.SQL(kind)
+            )
+        )
 
 
 def _same_key(target: Target) -> sql.Composable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,11 @@ from psycopg import sql
 
 from include.core.contracts.stream import HISTORY
 from include.core.errors import SchemaChanged, TerminalError
-from include.core.schema import StreamSchema
+from include.core.schema import Column, StreamSchema
+from include.core.widening import settle
 from include.warehouse.protection import note_protection
+
+log = logging.getLogger("millrace.ingest")
 
 #: What raw adds to the source's columns.
 ADDED = {"_load_id": "bigint not null", "_loaded_at": "timestamptz not null", "_deleted_at": "timestamptz"}
@@ -53,11 +57,11 @@ class Target:
 
 
 def prepare(session: psycopg.Connection[Any], target: Target) -> None:
-    """Create the raw table and its history, or add the columns that they lack.
+    """Create the raw table and its history, or add the columns that they lack and widen those that are too narrow.
 
     A history that begins later than its raw table begins with what raw holds then.
 
-    :raises SchemaChanged: raw has another primary key than the batch, or a column of another type.
+    :raises SchemaChanged: raw has another primary key than the batch, or a column of a type that does not fit.
     """
     added = {**ADDED, **(_ADDED_TO_HISTORY if target.keeps_history else {})}
     clash = [name for name in target.shape.names if name in added]
@@ -118,14 +122,46 @@ def _create_or_widen(
                     table, _definition(column.name, column.raw_type)
                 )
             )
-        elif found[column.name] != column.raw_type:
-            raise SchemaChanged(
-                f"column {column.name!r} has another type in raw",
-                where=target.where,
-                received=column.raw_type,
-                allowed=found[column.name],
-                todo=_START_ANEW,
-            )
+        else:
+            _retype(session, target, table, column, found[column.name])
+
+
+def _retype(
+    session: psycopg.Connection[Any], target: Target, table: sql.Identifier, column: Column, held: str
+) -> None:
+    """Give a column the type that values of the batch need, where it can keep those that it has."""
+    wanted = settle(held, column.raw_type)
+    if wanted is None:
+        raise SchemaChanged(
+            f"column {column.name!r} has another type in raw",
+            where=target.where,
+            received=column.raw_type,
+            allowed=f"{held}, or a type that holds all its values",
+            todo=_START_ANEW,
+        )
+    if wanted == held:
+        return
+    try:
+        row = session.execute(
+            "select ledger.retype_column(to_regclass(%s), %s, %s)",
+            (table.as_string(None), column.name, wanted),
+        ).fetchone()
+    except (
+        psycopg.errors.DependentObjectsStillExist,
+        psycopg.errors.FeatureNotSupported,
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.DatatypeMismatch,
+    ) as error:
+        raise SchemaChanged(
+            f"column {column.name!r} cannot get a wider type in raw, because of what reads it; nothing was published",
+            where=target.where,
+            received=f"{error.diag.message_primary}; {held} to become {wanted}",
+            allowed="views that can be made again as they were, by an owner that the warehouse's administrator is a member of",
+            todo="drop what reads the column, clear the run, and make it again",
+        ) from error
+    assert row is not None
+    log.warning("%s: column %s is %s now, was %s; %s views stay", target.where, column.name, wanted, held, row[0])
 
 
 def _check_key(session: psycopg.Connection[Any], target: Target) -> None:

@@ -1,0 +1,340 @@
+"""Each kind of schema change at the source, and each answer that a contract may give to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.core.contracts import SourceContract
+from include.core.errors import SchemaChanged
+from include.flows.shapes import shapes
+from tests.support.pipeline import Pipeline, contract
+from tests.support.replays import image, replayed
+from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
+
+
+def answering(*streams: dict[str, Any], **answers: str) -> SourceContract:
+    return contract("store", list(streams or (ORDERS, CUSTOMERS)), on_schema_change=answers)
+
+
+def type_in_raw(shop: Pipeline, column: str, table: str = "raw_store.orders") -> str:
+    return str(
+        shop.at_warehouse(
+            "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = to_regclass(%s) and attname = %s",
+            table,
+            column,
+        )[0][0]
+    )
+
+
+VIEWS = """
+create schema dev_ann authorization millrace_developer;
+do $$ begin create role reader; exception when duplicate_object then null; end $$;
+grant usage on schema dev_ann to reader;
+set role millrace_developer;
+create view dev_ann.totals with (security_barrier = true) as select customer, sum(total) as sum, count(*) from raw_store.orders group by 1;
+create view dev_ann."Big Ones" as select t.*, o.note from dev_ann.totals t join raw_store.orders o using (customer) where t.sum > 100;
+comment on view dev_ann.totals is 'what ''they'' spent'; comment on column dev_ann.totals.sum is 'in euros';
+grant select on dev_ann.totals to reader with grant option; grant select (note) on dev_ann."Big Ones" to reader;
+reset role
+"""
+DESCRIBED = """
+select c.relname, pg_get_userbyid(c.relowner), c.relacl::text, c.reloptions::text, obj_description(c.oid),
+       array(select row(attname, attacl, col_description(c.oid, attnum))::text from pg_attribute
+              where attrelid = c.oid and attnum > 0 order by attnum)::text, pg_get_viewdef(c.oid)
+  from pg_class c where c.relnamespace = 'dev_ann'::regnamespace and c.relkind = 'v' order by 1
+"""
+
+
+def test_a_wider_type_reaches_raw_and_its_views_stay_as_they_were(shop: Pipeline) -> None:
+    evolving = answering(ORDERS | {"history": "append"}, CUSTOMERS, widened="evolve")
+    shop.pull(evolving)
+    shop.at_warehouse(VIEWS)
+    before = shop.at_warehouse(DESCRIBED)
+    shop.at_source("delete from orders where id = 9")
+    shop.pull(evolving)
+    shop.at_source("alter table orders alter customer type bigint, alter total type numeric(20,3)")
+    shop.at_source("update orders set customer = 5000000000, updated_at = clock_timestamp() where id = 1")
+    load = shop.pull(evolving).load_id
+    assert shop.same("orders", "raw_store.orders", COLUMNS)
+    assert [type_in_raw(shop, name) for name in ("customer", "total")] == ["bigint", "numeric(20,3)"]
+    assert type_in_raw(shop, "customer", "raw_store.orders__history") == "bigint"
+    assert shop.at_warehouse(DESCRIBED) == before
+    assert shop.at_warehouse("select count(*) from dev_ann.totals where customer = 5000000000") == [(1,)]
+    # a row that is gone from the source keeps its values
+    assert shop.at_warehouse("select total::text from raw_store.orders where id = 9") == [("3.000",)]
+    kinds = "select c ->> 'kind', c ->> 'answer' from ledger.load_stream, jsonb_array_elements(changes) c where load_id = %s"
+    assert shop.at_warehouse(kinds, load) == [("widened", "evolve")] * 2
+    assert shop.pull(evolving).changed["orders"] == 0
+    after = image(shop, evolving)
+    shop.at_warehouse("delete from raw_store.orders where id between 3 and 20")
+    replayed(shop, evolving)
+    assert image(shop, evolving) == after
+
+
+def test_what_reads_the_column_and_cannot_be_made_again_keeps_raw_as_it_was(shop: Pipeline) -> None:
+    evolving = answering(widened="evolve")
+    shop.pull(evolving)
+    shop.at_warehouse(
+        "create schema other; create materialized view other.m as select customer from raw_store.orders"
+    )
+    before = image(shop, evolving)
+    shop.at_source("alter table orders alter customer type bigint")
+    with pytest.raises(SchemaChanged, match="other.m reads the column"):
+        shop.pull(evolving)
+    assert image(shop, evolving) == before and type_in_raw(shop, "customer") == "integer"
+    shop.at_warehouse("drop materialized view other.m")
+    shop.pull(evolving)
+    assert type_in_raw(shop, "customer") == "bigint"
+
+
+def test_a_narrower_type_leaves_raw_as_wide_as_it_is(shop: Pipeline) -> None:
+    evolving = answering(narrowed="evolve")
+    shop.pull(evolving)
+    shop.at_source("alter table orders alter customer type smallint, alter note type varchar(4)")
+    shop.at_source("insert into orders (id, customer, total, note) values (2000, 7, 1.5, 'abcd')")
+    shop.pull(evolving)
+    assert shop.same("orders", "raw_store.orders", COLUMNS)
+    assert [type_in_raw(shop, name) for name in ("customer", "note")] == ["integer", "text"]
+    after = image(shop, evolving)
+    shop.at_warehouse("drop table raw_store.orders")
+    replayed(shop, evolving)
+    assert image(shop, evolving) == after
+
+
+def test_a_column_that_goes_keeps_its_values_in_raw(shop: Pipeline) -> None:
+    ruled = ORDERS | {"columns": ORDERS["columns"] | {"note": {"type": "text", "pattern": "^n"}}}
+    evolving = answering(ruled, CUSTOMERS, dropped="evolve")
+    shop.pull(evolving)
+    shop.at_source(
+        "alter table orders drop column note; insert into orders (id, customer, total) values (2000, 1, 1);"
+        "update orders set total = 7, updated_at = clock_timestamp() where id = 1"
+    )
+    shop.pull(evolving)
+    assert shop.at_warehouse("select id, note, total::text from raw_store.orders where id in (1, 2000) order by 1") == [
+        (1, "n1", "7.00"),
+        (2000, None, "1.00"),
+    ]  # fmt: skip
+    assert shop.same("orders", "raw_store.orders", COLUMNS.replace("note, ", ""))
+
+
+@pytest.mark.parametrize("column", ["id", "updated_at"])
+def test_what_a_stream_is_read_or_merged_by_cannot_go(shop: Pipeline, column: str) -> None:
+    evolving = answering(dropped="evolve")
+    shop.pull(evolving)
+    shop.at_source(f"alter table orders drop column {column}")
+    with pytest.raises(SchemaChanged, match="cannot be read or merged without it"):
+        shop.pull(evolving)
+
+
+def test_a_renamed_column_is_read_under_its_name_in_the_contract(shop: Pipeline) -> None:
+    hidden = {"type": "text", "protect": "mask"}
+    evolving = answering(
+        ORDERS, CUSTOMERS | {"columns": CUSTOMERS["columns"] | {"email": hidden}}, renamed="evolve", new_column="evolve"
+    )  # fmt: skip
+    shop.pull(evolving)
+    shop.at_source(
+        "alter table orders rename id to number; alter table orders rename updated_at to touched;"
+        "alter table customers rename email to mail; alter table orders add column id text default 'x'"
+    )
+    with pytest.raises(SchemaChanged, match="its name is that of another column"):
+        shop.pull(evolving)
+    shop.at_source("alter table orders drop column id; delete from orders where number = 4")
+    shop.at_source("update orders set total = 8, touched = clock_timestamp() where number = 3")
+    shop.at_source("insert into customers values (51, 'somebody@example.com')")
+    for again in range(2):
+        published = shop.pull(evolving)
+        assert published.changed == ({"orders": 2, "customers": 1} if not again else {"orders": 0, "customers": 0})
+        theirs = "number, customer, total, note, extra, touched"
+        assert shop.at_source(f"select ({theirs})::text from orders order by 1") == shop.at_warehouse(
+            f"select ({COLUMNS})::text from raw_store.orders where _deleted_at is null order by 1"
+        )
+    # what protected the column goes with it
+    assert shop.at_warehouse("select distinct email from raw_store.customers") == [("***",)]
+    assert shop.at_warehouse(
+        "select count(*) from information_schema.columns where column_name in ('mail', 'touched', 'number')"
+    ) == [(0,)]
+    history = shapes(evolving, "customers", shop.connect)
+    assert history[-1].answers == ("evolve: column 'email': the source calls it 'mail' now (renamed)",)
+    assert history[-1].changes == ()
+
+
+def test_two_columns_that_swap_their_names_are_told_apart(shop: Pipeline) -> None:
+    shop.at_source("create table pair (id int primary key, a text, b text); insert into pair values (1, 'a', 'b')")
+    pair = CUSTOMERS | {
+        "name": "pair", "table": "public.pair",
+        "columns": {"id": {"type": "integer"}, "a": {"type": "text"}, "b": {"type": "text"}},
+    }  # fmt: skip
+    swap = "alter table pair rename a to c; alter table pair rename b to a; alter table pair rename c to b"
+    strict, evolving = answering(pair), answering(pair, renamed="evolve")
+    shop.pull(strict)
+    shop.at_source(swap)
+    with pytest.raises(SchemaChanged, match="column 'a': the source calls it 'b' now"):
+        shop.pull(strict)
+    assert shop.pull(evolving).changed == {"pair": 0}
+    # Agreed: the contract cannot say it in other words, so all is read anew by the names that it has.
+    assert shop.pull(strict, full_refresh=True).changed == {"pair": 1}
+    assert shop.at_warehouse("select a, b from raw_store.pair") == [("b", "a")]
+    assert shop.pull(strict).changed == {"pair": 0}
+
+
+def test_a_column_that_was_made_anew_is_read_in_rows_without_a_new_stamp(shop: Pipeline) -> None:
+    strict = answering()
+    shop.at_source("alter table orders add column tier text default 'old'")
+    tiered = answering(ORDERS | {"columns": ORDERS["columns"] | {"tier": {"type": "text"}}})
+    shop.pull(tiered)
+    shop.at_source("alter table orders drop column tier; alter table orders add column tier text default 'new'")
+    assert shop.pull(tiered).changed == {"orders": 1000}
+    assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
+    assert shop.pull(tiered).changed == {"orders": 0}
+    assert strict.schema_answers.new_column == "freeze"
+
+
+def test_new_columns_may_be_left_out_and_are_where_something_personal_went(shop: Pipeline) -> None:
+    ignoring, evolving = answering(new_column="ignore"), answering(new_column="evolve", dropped="evolve")
+    shop.pull(ignoring)
+    shop.at_source("alter table orders add column tier text default 'gold'")
+    load = shop.pull(ignoring).load_id
+    assert shop.at_warehouse("select changes ->0 ->> 'answer' from ledger.load_stream where changes is not null and load_id = %s", load) == [("ignore",)]  # fmt: skip
+    assert shop.same("orders", "raw_store.orders", COLUMNS)
+    # email is declared as personal; nobody has said what mail is
+    shop.at_source("alter table customers drop column email; alter table customers add column mail text default 'a@b'")
+    with pytest.raises(SchemaChanged, match="may be what email was"):
+        shop.pull(evolving)
+    assert shop.at_warehouse("select count(*) from information_schema.columns where column_name = 'mail'") == [(0,)]
+
+
+def test_a_freeze_names_every_difference_of_every_stream_and_what_to_write(shop: Pipeline) -> None:
+    strict = answering(new_table="freeze")
+    shop.pull(strict)
+    loads = "select count(*) from ledger.load where manifest is not null"
+    before = image(shop, strict), shop.at_warehouse(loads)
+    shop.at_source(
+        "alter table orders rename note to remark; alter table orders alter extra type json, alter customer type bigint;"
+        'alter table customers add column "Say: what" numeric(9,2), drop constraint customers_pkey, add primary key (email);'
+        "create table invoices (id int)"
+    )
+    with pytest.raises(SchemaChanged) as caught:
+        shop.pull(strict)
+    for line in (
+        "orders: column 'note': the source calls it 'remark' now (renamed)",
+        "orders: column 'extra': contract says jsonb, source has json (retyped)",
+        "orders: column 'customer': contract says integer, source has bigint (widened)",
+        "customers: column 'Say: what': contract does not know it, source has numeric(9,2) (new_column)",
+        "customers: primary key: contract says (id), source has (email) (changed_key)",
+        "table public.invoices: no stream reads it (new_table)",
+        "remark:  # was note; keep its other fields",
+        'extra: {type: json}  # was jsonb; keep its other fields',
+        '"Say: what": {type: "numeric(9,2)"}  # new',
+        "primary_key: [email]",
+    ):  # fmt: skip
+        assert line in str(caught.value)
+    assert (image(shop, strict), shop.at_warehouse(loads)) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "corrected"),
+    [
+        ("new_column", "alter table orders add column tier text default 'x'", {"tier": {"type": "text"}}),
+        ("widened", "alter table orders alter customer type bigint", {"customer": {"type": "bigint"}}),
+        ("narrowed", "alter table orders alter customer type smallint", {"customer": {"type": "smallint"}}),
+        ("dropped", "alter table orders drop column note", {"note": None}),
+        ("renamed", "alter table orders rename note to remark", {"note": None, "remark": {"type": "text"}}),
+        ("retyped", "alter table orders alter note type bytea using note::bytea", {"note": {"type": "bytea"}}),
+    ],
+)  # fmt: skip
+def test_a_quarantined_stream_is_held_back_and_the_others_go_on(
+    shop: Pipeline, kind: str, change: str, corrected: dict[str, Any]
+) -> None:
+    holding = answering(**{kind: "quarantine"})
+    shop.pull(holding)
+    before = shop.at_warehouse("select * from raw_store.orders order by id")
+    shop.at_source(change)
+    shop.at_source("insert into orders (id, customer, total) values (2000, 1, 1); insert into customers values (51, 'x@y')")
+    for _again in range(2):
+        published = shop.pull(holding)
+        assert published.rejected == ("orders",)
+        assert shop.at_warehouse("select * from raw_store.orders order by id") == before
+        assert shop.same("customers", "raw_store.customers", "id, email")
+    failures = shop.at_warehouse("select failures::text from ledger.load_stream where status = 'rejected' limit 1")
+    assert f"({kind})" in failures[0][0]
+    columns = {name: rule for name, rule in (ORDERS["columns"] | corrected).items() if rule}
+    if kind == "retyped":
+        shop.at_warehouse("drop table raw_store.orders")
+    shop.pull(answering(ORDERS | {"columns": columns}, CUSTOMERS), full_refresh=kind == "retyped")
+    assert shop.same("orders", "raw_store.orders", ", ".join(columns))
+
+
+def test_what_refers_to_a_quarantined_stream_is_held_back_with_it_also_at_a_second_try(
+    shop: Pipeline, both: SourceContract
+) -> None:
+    holding = both.model_copy(
+        update={"on_schema_change": answering(changed_key="quarantine").on_schema_change}
+    )
+    shop.pull(holding)
+    shop.at_source("alter table customers drop constraint customers_pkey, add primary key (email)")
+    run = shop.run(holding)
+    from datetime import datetime, timezone
+
+    from include.core.interval import Interval
+    from include.flows import extract, load, publish
+
+    landed = extract.extract(run, Interval(None, datetime.now(timezone.utc)))
+    for stream in landed.streams:
+        load.stage(run, landed.load_id, stream)
+        load.audit(run, landed.load_id, stream)
+    for _again in range(2):
+        assert publish.publish(run, landed.load_id).rejected == ("customers", "orders")
+
+
+def test_a_crash_while_a_column_is_widened_leaves_raw_as_it_was(
+    shop: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from include.warehouse import publish
+
+    evolving = answering(widened="evolve", new_column="evolve")
+    shop.pull(evolving)
+    shop.at_warehouse(VIEWS)
+    before = image(shop, evolving), shop.at_warehouse(DESCRIBED)
+    shop.at_source("alter table orders alter customer type bigint, add column tier int default 3")
+
+    def die(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "merge", die)
+        with pytest.raises(KeyboardInterrupt):
+            shop.pull(evolving)
+    assert (image(shop, evolving), shop.at_warehouse(DESCRIBED)) == before
+    assert type_in_raw(shop, "customer") == "integer"
+    shop.pull(evolving)
+    assert type_in_raw(shop, "customer") == "bigint"
+    assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
+
+
+def test_who_loads_cannot_have_the_administrator_run_anything_else(shop: Pipeline) -> None:
+    shop.pull(answering())
+    as_loader = shop.connect("warehouse_loader").postgres_uri()
+    call = "select ledger.retype_column(%s::regclass, 'customer', %s)"
+    with psycopg.connect(as_loader, autocommit=True) as session:
+        session.execute("create type pg_temp.mine as enum ('a')")
+        for table, kind in (
+            ("raw_store.orders", "mine"),
+            ("raw_store.orders", "bigint; drop table ledger.lease"),
+            ("raw_store.orders", "bigint using (1)"),
+            ("raw_store.orders", "bigint, owner to millrace_analyst"),
+            ("ledger.gate_result", "bigint"),
+        ):
+            with pytest.raises(psycopg.errors.RaiseException, match="not the name|no table of|not built in"):
+                session.execute(call, (table, kind))
+        session.execute(
+            "create function raw_store.mine(int) returns bool language sql as 'select true';"
+            "alter table raw_store.orders add check (raw_store.mine(customer))"
+        )
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="more than columns and a key"):
+            session.execute(call, ("raw_store.orders", "bigint"))
+    with psycopg.connect(shop.connect("warehouse_developer").postgres_uri()) as session:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute(call, ("raw_store.orders", "bigint"))
