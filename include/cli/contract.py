@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from include.core.changes import Change
     from include.core.contracts.check import Report
     from include.core.contracts.faults import Document
     from include.core.contracts.load import Read
+    from include.core.contracts.source import SourceContract, Stream
 
 _PANEL = "Contracts"
 _app = typer.Typer(no_args_is_help=True, help="Check contracts, and look their fields up.")
@@ -59,11 +61,13 @@ def check(
         typer.secho(f"fault    {fault}\n", fg=typer.colors.RED)
     for warning in warnings:
         typer.secho(f"warning  {warning}\n", fg=typer.colors.YELLOW)
-    live = list(_live_faults(report)) if connect else []
-    for text in live:
-        typer.secho(f"fault    {text}\n", fg=typer.colors.RED)
-    number = len(report.faults) + len(live)
-    typer.echo(f"{_summary(report, connect)}: {number} faults, {len(warnings)} warnings")
+    live = list(_live(report)) if connect else []
+    for passes, text in live:
+        word, colour = ("warning", typer.colors.YELLOW) if passes else ("fault", typer.colors.RED)
+        typer.secho(f"{word:<8} {text}\n", fg=colour)
+    passed = sum(passes for passes, _ in live)
+    number = len(report.faults) + len(live) - passed
+    typer.echo(f"{_summary(report, connect)}: {number} faults, {len(warnings) + passed} warnings")
     if number:
         raise typer.Exit(1)
 
@@ -86,22 +90,23 @@ def _summary(report: Report, connect: bool) -> str:
     return f"checked {', '.join(counts)}{', sources against their databases' if connect else ''}"
 
 
-def _live_faults(report: Report) -> Iterator[str]:
-    """Each source that loads, compared with its database."""
+def _live(report: Report) -> Iterator[tuple[bool, str]]:
+    """Each source that loads, compared with its database: whether the contract lets it pass, and what differs."""
     from include.core.errors import MillraceError
 
     for read in report.sources():
         try:
             yield from _compared(read)
         except MillraceError as error:
-            yield _placed(read.document, ("connection",), error)
+            yield False, _placed(read.document, ("connection",), error)
 
 
-def _compared(read: Read[Any]) -> Iterator[str]:
+def _compared(read: Read[Any]) -> Iterator[tuple[bool, str]]:
     """One stream after the other, so that one stream's fault hides no other's."""
     from datetime import datetime, timezone
 
     from include.cli.connections import find
+    from include.core.changes import refuse
     from include.core.errors import TerminalError
     from include.privacy import read_keys
     from include.sources import open_source
@@ -111,18 +116,41 @@ def _compared(read: Read[Any]) -> Iterator[str]:
         try:
             read_keys(find(contract.privacy_keys))
         except TerminalError as error:
-            yield _placed(document, ("privacy_keys",), error)
-    source = open_source(contract, find(contract.connection))
+            yield False, _placed(document, ("privacy_keys",), error)
+    # Tables that no stream reads are told once, and not with each stream.
+    answers = contract.schema_answers.model_copy(update={"new_table": "ignore"})
+    apart = contract.model_copy(update={"on_schema_change": answers})
+    source = open_source(apart, find(contract.connection))
+    unread: tuple[str, ...] = ()
     for number, stream in enumerate(contract.streams):
         try:
-            with source.snapshot([stream]):
-                pass
+            with source.snapshot([stream]) as snapshot:
+                unread, passed = snapshot.unread, snapshot.changes[stream.name]
+            if passed:
+                yield True, _placed(document, ("streams", number), _let_pass(contract, stream, passed))
         except TerminalError as error:
-            yield _placed(document, ("streams", number), error)
+            yield False, _placed(document, ("streams", number), error)
+    try:
+        refuse(contract, {}, unread)
+    except TerminalError as error:
+        yield False, _placed(document, ("streams",), error)
     if any(stream.stamp for stream in contract.streams):
         # whether the role may see open transactions; that some are open is no fault
         source.horizon(datetime.now(timezone.utc))
     source.stale_upstreams()
+
+
+def _let_pass(contract: SourceContract, stream: Stream, passed: tuple[Change, ...]) -> Exception:
+    """What the source has beyond the contract, in the form of an error that nobody has to raise."""
+    from include.core.changes import correction
+    from include.core.errors import SchemaChanged
+
+    return SchemaChanged(
+        "the source's shape differs from the contract, which lets it pass",
+        where=f"source {contract.source!r}, stream {stream.name!r}",
+        received="\n            ".join(f"{change.answer}: {change}" for change in passed),
+        todo="bring the contract up to date:\n" + correction({stream.name: passed}),
+    )
 
 
 def _placed(document: Document, at: tuple[str | int, ...], error: Exception) -> str:

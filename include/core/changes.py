@@ -29,8 +29,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. `kind` and `answer` are those of `on_schema_change`; `before` is what the contract says and `after` what
-    the source has: types, names of a renamed column, or columns of a key."""
+    """One difference. `kind` and `answer` are those of `on_schema_change`; `why` is there when the answer is another one.
+
+    `before` is what the contract says and `after` what the source has: types, names of a renamed column, columns of a key.
+    """
 
     kind: str
     column: str
@@ -95,7 +97,9 @@ def compare(
             changes.append(Change("new_column", column.name, "", column.type))
     ours = tuple(names.get(name, name) for name in key)
     if key and stream.primary_key and set(ours) != set(stream.primary_key):
-        changes.append(Change("changed_key", "", ", ".join(stream.primary_key), ", ".join(ours)))
+        changes.append(
+            Change("changed_key", "", *(", ".join(map(_plain, one)) for one in (stream.primary_key, ours)))
+        )
     gone = _personal_and_gone(stream, there)
     answered = tuple(_answered(contract, stream, change, gone) for change in changes)
     read = {one.column for one in answered if one.kind == "new_column" and one.answer == "evolve"}
@@ -137,20 +141,28 @@ def correction(changes: Mapping[str, Sequence[Change]]) -> str:
     lines = ["streams:"]
     for stream, found in changes.items():
         lines.append(f"- name: {_plain(stream)}")
-        columns = [_corrected(change) for change in found if change.kind != "changed_key"]
+        names = {one.column: one.after for one in found if one.kind == "renamed"}
+        retyped = {one.column for one in found if one.kind in ("widened", "narrowed", "retyped")}
+        columns = [
+            _corrected(one, names.get(one.column, one.column))
+            for one in found
+            if one.kind != "changed_key" and not (one.kind == "renamed" and one.column in retyped)
+        ]
         lines += [f"  primary_key: [{one.after}]" for one in found if one.kind == "changed_key"]
         lines += ["  columns:", *columns] if columns else []
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _corrected(change: Change) -> str:
-    name = _plain(change.column)
+def _corrected(change: Change, name: str) -> str:
+    before = change.column if change.kind == "renamed" else change.before
     if change.kind == "dropped":
-        return f"    # {name}: take it out"
-    if change.kind == "renamed":
-        return f"    {_plain(change.after)}:  # was {name}; keep its other fields"
-    note = "new" if change.kind == "new_column" else f"was {change.before}; keep its other fields"
-    return f"    {name}: {{type: {_plain(change.after)}}}  # {note}"
+        return f"    # {_plain(name)}: take it out"
+    if change.kind == "new_column":
+        return f"    {_plain(name)}: {{type: {_plain(change.after)}}}  # new"
+    if name != change.column and change.kind != "renamed":
+        before = f"{change.column}, {before}"
+    what = "" if change.kind == "renamed" else f" {{type: {_plain(change.after)}}}"
+    return f"    {_plain(name)}:{what}  # was {before}; keep its other fields"
 
 
 def _plain(text: str) -> str:

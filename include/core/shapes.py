@@ -42,8 +42,8 @@ def merged_types(types: dict[str, tuple[str, str]], shape: StreamSchema) -> dict
 
 
 def together(shapes: tuple[StreamSchema, ...]) -> StreamSchema:
-    """The shape of a table that loads of these shapes were merged into, in their order: every column that one of them had, in
-    the type that holds all its values."""
+    """The shape of a table that loads of these shapes were merged into, in their order: every column that one of them had,
+    in the type that holds all its values."""
     types: dict[str, tuple[str, str]] = {}
     columns: dict[str, Column] = {}
     for shape in shapes:

@@ -53,7 +53,7 @@ def widens(old: str, new: str) -> bool:
 
 
 def keeps(wide: str, narrow: str) -> bool:
-    """Whether a column of type `wide` holds every value of type `narrow` as it is, so that it even reads the same as text."""
+    """Whether a column of type `wide` holds every value of type `narrow` so that it reads the same, as text too."""
     a, b = _parse(wide), _parse(narrow)
     if wide == narrow:
         return True

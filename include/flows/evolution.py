@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.core.errors import NotLanded
 from include.core.manifest import Manifest
 from include.core.schema import StreamSchema
 from include.landing import LandingZone
 from include.warehouse import ledger
+
+if TYPE_CHECKING:
+    from include.privacy import ProtectedSnapshot
 
 log = logging.getLogger("millrace.ingest")
 
@@ -44,7 +47,7 @@ def replaced(before: StreamSchema | None, now: StreamSchema) -> list[str]:
     return [column.name for column in now.columns if numbers.get(column.name, column.number) != column.number]
 
 
-def tell(snapshot: Any) -> None:
+def tell(snapshot: ProtectedSnapshot) -> None:
     """Write into the log what differs from the contract and was let pass."""
     for stream, changes in snapshot.changes.items():
         for change in changes:

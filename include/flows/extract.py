@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -92,18 +92,13 @@ def extract(
     wanted = [reading for reading in readings if reading.wanted]
     with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted], before) as clear:
         opened = time.monotonic()
-        tell(clear)
         snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
+        tell(snapshot)
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
             check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)
         moment = datetime.now(timezone.utc)
-        shaped = [
-            one.in_shape(
-                snapshot.schemas[one.stream.name], before.get(one.stream.name), clear.changes[one.stream.name]
-            ).in_history(snapshot)
-            for one in wanted
-        ]
+        shaped = [one.in_shape(snapshot, before.get(one.stream.name)).in_history(snapshot) for one in wanted]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
             landed = list(
                 readers.map(lambda reading: _read(run, reading, snapshot, zone, load, moment), shaped)
@@ -116,7 +111,7 @@ def extract(
         server=snapshot.server,
         position=snapshot.position,
         extracted_at=moment.isoformat(),
-        streams=tuple(replace(stream, changes=clear.changes[stream.stream]) for stream, _ in landed),
+        streams=tuple(stream for stream, _ in landed),
         full_refresh=full_refresh,
         snapshot_seconds=round(time.monotonic() - opened, 3),
     )
@@ -152,6 +147,7 @@ def _read(
         newest=tally.newest.isoformat() if tally.newest else None,
         seconds=round(time.monotonic() - started, 3),
         mark=snapshot.mark(stream) if not reading.past else None,
+        changes=snapshot.changes[stream.name],
     )
     log.info(
         "%s: %s rows in %.1f s, %s bytes landed", stream.name, tally.rows, manifest.seconds, manifest.bytes

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import TerminalError
-from include.core.changes import Change
 from include.core.interval import Interval
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
@@ -37,10 +36,11 @@ class Reading:
     past: bool
     full_refresh: bool
 
-    def in_shape(self, now: StreamSchema, before: StreamSchema | None, changes: tuple[Change, ...]) -> Reading:
+    def in_shape(self, snapshot: Snapshot, before: StreamSchema | None) -> Reading:
         """The same, but of the whole table when its shape is not the one that raw was loaded with: a column that was added
         has values in rows that carry no new stamp. What is held back for its changes reads on as before."""
         known = self.known.schema_fingerprint if self.known else None
+        now, changes = snapshot.schemas[self.stream.name], snapshot.changes[self.stream.name]
         if self.past or known is None or any(change.answer == "quarantine" for change in changes):
             return self
         if known == now.fingerprint and not replaced(before, now):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from include.core.changes import Change
 from include.core.contracts.source import Stream
 from include.core.manifest import TransactionMark
 from include.core.schema import Column, StreamSchema
@@ -25,6 +26,8 @@ class _Clear(Protocol):
     server: str
     position: tuple[int, ...]
     schemas: dict[str, StreamSchema]
+    changes: dict[str, tuple[Change, ...]]
+    unread: tuple[str, ...]
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -51,6 +54,8 @@ class ProtectedSnapshot:
         self._keys = keys
         self.server = clear.server
         self.position = clear.position
+        self.changes = clear.changes
+        self.unread = clear.unread
         self.schemas = {
             stream.name: self._shape(stream, clear.schemas[stream.name])
             for stream in streams

@@ -32,8 +32,8 @@ class Snapshot(Protocol):
 
     A column with `protect` comes as the system's own text; `include.privacy` puts in its place what may land.
 
-    `changes` is how each stream's table differs from its contract, with what the contract answers; `unread` are tables beside
-    those of the contract.
+    `changes` is how each stream's table differs from its contract, with what the contract answers; `unread` are tables
+    beside those of the contract.
     """
 
     server: str

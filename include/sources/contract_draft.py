@@ -115,7 +115,7 @@ def _questions(found: Found, choices: dict[str, Choice], today: date) -> Iterato
         yield "# A cursor here has no time zone: if the source writes local time, stamps may lie hours back."
     yield f"lateness: {'1d' if no_zone else '15m'} # decide: how late may a row come?"
     yield "upstreams: *unasked # decide: which systems feed this source, and how fresh must they be?"
-    yield "on_schema_change: stop # decide: or add_columns"
+    yield "on_schema_change: stop # decide: or an answer for each kind of change"
     yield "on_failed_audit: stop_source # decide: or stop_stream, when streams make sense alone"
     yield "impact: # decide: what may reading cost the source?"
     yield "  connections: 2"

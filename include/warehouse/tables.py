@@ -157,11 +157,13 @@ def _retype(
             f"column {column.name!r} cannot get a wider type in raw, because of what reads it; nothing was published",
             where=target.where,
             received=f"{error.diag.message_primary}; {held} to become {wanted}",
-            allowed="views that can be made again as they were, by an owner that the warehouse's administrator is a member of",
+            allowed="plain views, of owners that the warehouse's administrator is a member of",
             todo="drop what reads the column, clear the run, and make it again",
         ) from error
     assert row is not None
-    log.warning("%s: column %s is %s now, was %s; %s views stay", target.where, column.name, wanted, held, row[0])
+    log.warning(
+        "%s: column %s is %s now, was %s; %s views stay", target.where, column.name, wanted, held, row[0]
+    )
 
 
 def _check_key(session: psycopg.Connection[Any], target: Target) -> None:

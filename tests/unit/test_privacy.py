@@ -175,6 +175,8 @@ class _Picture:
     def __init__(self, batch: pa.RecordBatch) -> None:
         columns = tuple(Column(name, "text", "text", "text") for name in batch.schema.names)
         self.schemas = {"people": StreamSchema(columns, ("id",))}
+        self.changes: dict[str, Any] = {"people": ()}
+        self.unread = ()
         self._batch = batch
 
     def rows(self, *_: Any) -> Iterator[pa.RecordBatch]:

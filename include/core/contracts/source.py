@@ -12,7 +12,7 @@
 | personal data | `streams.columns.protect`, `privacy_keys` | masked, hashed or made a token before it lands |
 | schema | `streams.columns.type` | compared with the source's catalog before anything is read |
 | what it joins to | `streams.references` | audit: rows that point to nothing |
-| when the schema changes | `on_schema_change`, `alerts` | by kind of change: stops before anything is read, holds back, or evolves |
+| when the schema changes | `on_schema_change`, `alerts` | by kind: stops before anything is read, holds back, or evolves |
 | how often to pull | `schedule` | the DAG's timetable |
 | snapshots or change capture | `streams.mode`, `cursor`, `deletes` | how it is read |
 | who provides it | `owner` | the DAG's owner, named in alerts |
@@ -126,8 +126,8 @@ class SourceContract(DagContract):
     )
     on_schema_change: Literal["stop", "add_columns"] | SchemaAnswers = Field(
         default="stop",
-        description="stop before anything is read; add_columns: read a new column, stop at other changes; a mapping: an answer"
-        " for each kind of change.",
+        description="stop before anything is read; add_columns: read a new column, stop at other changes; a mapping: an"
+        " answer for each kind of change.",
     )
     unread_tables: tuple[Text, ...] = Field(
         default=(), description="Tables that no stream reads on purpose, as schema.table."

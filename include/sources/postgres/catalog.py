@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from include.core.changes import Change, Found, compare
+from include.core.changes import Change, Found, compare, refuse
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError, SourceForbidden
 from include.core.schema import Column, StreamSchema
@@ -140,8 +141,8 @@ def find_table(connection: Connection[Any], contract: SourceContract, stream: St
 
 
 def unread_tables(connection: Connection[Any], contract: SourceContract) -> tuple[str, ...]:
-    """The tables in the schemas of the contract's tables that no stream reads and `unread_tables` does not name; of those that
-    the role may read."""
+    """The tables in the schemas of the contract's tables that no stream reads and `unread_tables` does not name, as far as
+    the role may read them."""
     tables = {
         "read": [stream.table for stream in contract.streams],
         "unread": list(contract.unread_tables),
@@ -149,19 +150,46 @@ def unread_tables(connection: Connection[Any], contract: SourceContract) -> tupl
     return tuple(name for (name,) in connection.execute(_UNREAD, tables))
 
 
-def read_schema(
+@dataclass(frozen=True)
+class Shapes:
+    """The columns of each stream as they will be read, how its table differs from its contract, and tables none reads."""
+
+    schemas: dict[str, StreamSchema]
+    changes: dict[str, tuple[Change, ...]]
+    unread: tuple[str, ...]
+
+
+def read_shapes(
+    connection: Connection[Any],
+    contract: SourceContract,
+    streams: list[Stream],
+    tables: Mapping[str, tuple[int, str]],
+    before: Mapping[str, StreamSchema],
+) -> Shapes:
+    """Compare the catalog with the contract.
+
+    :param tables: oid and name of each stream's table. :param before: the shapes that they were last published in.
+    :raises SchemaChanged: naming every difference, of all streams, that the contract does not let pass.
+    """
+    read = {
+        stream.name: _read_shape(
+            connection, contract, stream, tables[stream.name][0], before.get(stream.name)
+        )
+        for stream in streams
+    }
+    changes = {name: found for name, (_, found) in read.items()}
+    unread = unread_tables(connection, contract)
+    refuse(contract, changes, unread)
+    return Shapes({name: schema for name, (schema, _) in read.items() if schema}, changes, unread)
+
+
+def _read_shape(
     connection: Connection[Any],
     contract: SourceContract,
     stream: Stream,
     table_oid: int,
-    before: StreamSchema | None = None,
-) -> tuple[StreamSchema, tuple[Change, ...]]:
-    """The stream's columns as they will be read, and how the catalog differs from the contract, with the contract's answers.
-
-    Where a change stops the source, the schema is empty, and `changes.refuse` says so.
-
-    :param before: the shape that the stream was last published in; None when nothing is known of it.
-    """
+    before: StreamSchema | None,
+) -> tuple[StreamSchema | None, tuple[Change, ...]]:
     where = f"source {contract.source!r}, stream {stream.name!r}"
     found = catalog_types(connection, table_oid)
     same_table = before if before and before.table == table_oid else None
@@ -173,7 +201,7 @@ def read_schema(
         same_table,
     )
     if any(change.answer == "freeze" for change in differs.changes):
-        return StreamSchema(()), differs.changes
+        return None, differs.changes
     columns: list[Column] = []
     for column in found:
         if column.column in differs.names:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 from psycopg import sql
 
-from include.core.changes import Change, refuse
+from include.core.changes import Change
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
@@ -122,23 +122,15 @@ class PostgresSource:
         ).fetchone()
         assert row is not None
         name, newest, running = row
-        shapes = {
-            stream.name: catalog.read_schema(
-                exporter, self._contract, stream, tables[stream.name][0], before.get(stream.name)
-            )
-            for stream in streams
-        }
-        changes = {name: found for name, (_, found) in shapes.items()}
-        unread = catalog.unread_tables(exporter, self._contract)
-        refuse(self._contract, changes, unread)
+        shapes = catalog.read_shapes(exporter, self._contract, streams, tables, before)
         return PostgresSnapshot(
             server=_server(exporter),
             # Of two snapshots the later one has seen more transactions end: a higher next transaction, or the same
             # with fewer still running.
             position=(newest, -running),
-            schemas={name: schema for name, (schema, _) in shapes.items()},
-            changes=changes,
-            unread=unread,
+            schemas=shapes.schemas,
+            changes=shapes.changes,
+            unread=shapes.unread,
             history=selection.history(exporter, watcher, self._where) if by_xmin else None,
             tables=tables,
             storage=storage,
