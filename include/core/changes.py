@@ -91,10 +91,23 @@ def compare(
             changes.append(Change("renamed", name, name, column.name))
         if column.type != rule.type:
             changes.append(Change(_type_change(rule.type, column.type), name, rule.type, column.type))
+    known = {column.number: column for column in before.columns if column.number} if before else {}
+    unknown: dict[str, str] = {}
     for column in found:
         rule_of = stream.columns.get(column.name)
-        if column.name not in names and not (rule_of and rule_of.ignore):
-            changes.append(Change("new_column", column.name, "", column.type))
+        if column.name in names or (rule_of and rule_of.ignore):
+            continue
+        changes.append(Change("new_column", column.name, "", column.type))
+        unknown[column.name] = column.name
+        last = known.get(column.number)
+        if contract.schema_answers.new_column == "evolve" and last and last.name not in stream.columns:
+            # It was new before, and is in raw: what has become of it since is a change too.
+            unknown[column.name] = last.name
+            if last.name != column.name:
+                changes.append(Change("renamed", last.name, last.name, column.name))
+            if last.source_type != column.type:
+                kind = _type_change(last.source_type, column.type)
+                changes.append(Change(kind, last.name, last.source_type, column.type))
     ours = tuple(names.get(name, name) for name in key)
     if key and stream.primary_key and set(ours) != set(stream.primary_key):
         changes.append(
@@ -103,7 +116,7 @@ def compare(
     gone = _personal_and_gone(stream, there)
     answered = tuple(_answered(contract, stream, change, gone) for change in changes)
     read = {one.column for one in answered if one.kind == "new_column" and one.answer == "evolve"}
-    return Comparison(answered, names | {name: name for name in read})
+    return Comparison(answered, names | {name: unknown[name] for name in read})
 
 
 def refuse(contract: SourceContract, changes: Mapping[str, Sequence[Change]], unread: Sequence[str]) -> None:
@@ -127,9 +140,10 @@ def refuse(contract: SourceContract, changes: Mapping[str, Sequence[Change]], un
         todo += ", then bring the contract up to date:\n" + correction(frozen)
     if tables:
         todo += "\n  read the table in a stream of its own, or name it in unread_tables"
+    alone = f", stream {next(iter(frozen))!r}" if len(frozen) == 1 and not tables else ""
     raise SchemaChanged(
         "the source's shape differs from the contract; nothing was read",
-        where=f"source {contract.source!r}",
+        where=f"source {contract.source!r}{alone}",
         received="\n            ".join(lines),
         allowed="the contract's columns, and what on_schema_change lets pass",
         todo=todo,

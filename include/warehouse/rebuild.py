@@ -119,10 +119,11 @@ def take_place(
     :raises SchemaChanged: raw has a column of a type that does not fit, or another primary key.
     """
     session.execute("select pg_advisory_xact_lock(hashtextextended('publish ' || %s, 0))", (target.where,))
-    shape = together(shapes)
-    # A history is not rebuilt: what a replay puts right was no change of the source.
-    prepare(session, replace(target, shape=shape, keeps_history=False))
-    names = shape.names
+    whole = together(shapes)
+    for shape in shapes:
+        # A history is not rebuilt: what a replay puts right was no change of the source.
+        prepare(session, replace(target, shape=whole.only(shape.names), keeps_history=False))
+    names = whole.names
     side = sql.Identifier(SCHEMA, table)
     _as_wide(session, target.name, side)
     session.execute(sql.SQL("analyze {}").format(side))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from include.cli.main import app
 from include.core.contracts import SourceContract
 from include.core.errors import SchemaChanged
 from include.core.interval import Interval
 from include.flows import extract, load, publish
 from include.flows.shapes import shapes
 from include.warehouse import publish as warehouse
-from tests.support.pipeline import Pipeline, contract
+from tests.support.pipeline import Pipeline, answers, contract
 from tests.support.replays import image, replayed
 from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
 
@@ -209,11 +214,12 @@ def test_new_columns_may_be_left_out_and_are_where_something_personal_went(shop:
     shop.pull(ignoring)
     shop.at_source("alter table orders add column tier text default 'gold'")
     load = shop.pull(ignoring).load_id
-    answers = (
+    told = (
         "select changes -> 0 ->> 'answer' from ledger.load_stream where changes is not null and load_id = %s"
     )
-    assert shop.at_warehouse(answers, load) == [("ignore",)]
+    assert shop.at_warehouse(told, load) == [("ignore",)]
     assert shop.same("orders", "raw_store.orders", COLUMNS)
+    assert "tier" not in shapes(ignoring, "orders", shop.connect)[-1].shape.names  # nor did it land
     # email is declared as personal; nobody has said what mail is
     shop.at_source(
         "alter table customers drop column email; alter table customers add column mail text default 'a@b'"
@@ -354,3 +360,107 @@ def test_who_loads_cannot_have_the_administrator_run_anything_else(shop: Pipelin
     developer = shop.connect("warehouse_developer").postgres_uri()
     with psycopg.connect(developer) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
         session.execute(call, ("raw_store.orders", "bigint"))
+
+
+def test_the_check_of_a_contract_prints_what_to_write(
+    shop: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    passing = {"new_column": "ignore", "new_table": "freeze"}
+    path = tmp_path / "sources" / "store.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        yaml.safe_dump(answers("store", [ORDERS, CUSTOMERS]) | {"on_schema_change": passing}),
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("MILLRACE_CONTRACTS", str(tmp_path))
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW_CONN_SOURCE", shop.source)
+    shop.at_source(
+        "alter table orders add column tier text; alter table customers alter email type varchar(99)"
+    )
+    shop.at_source("create table invoices (id int)")
+    told = CliRunner().invoke(app, ["contract", "check", "store", "--connect"])
+    assert told.exit_code == 1
+    for text in (
+        "ignore: column 'tier': contract does not know it, source has text (new_column)",
+        "tier: {type: text}  # new",
+        "customers: column 'email': contract says text, source has character varying(99) (narrowed)",
+        "email: {type: character varying(99)}  # was text; keep its other fields",
+        "table public.invoices: no stream reads it (new_table)",
+        "2 faults, 1 warnings",
+    ):
+        assert text in " ".join(told.output.split()) or text in told.output, told.output
+
+
+STEPS = (
+    "alter table t alter {a} type {wide}", "alter table t alter {a} type {wide}", "alter table t alter {a} type {narrow}",
+    "alter table t rename {a} to n{i}", "alter table t drop column {a}", "alter table t add column n{i} int default 7",
+    "alter table t add column n{i} varchar(5) default 'x'", "delete from t where id % 9 = {i} % 9",
+    "update t set at = clock_timestamp() where id % 5 = {i} % 5",
+    "insert into t (id) select {i} * 100 + x from generate_series(1, 20) x",
+)  # fmt: skip
+WIDE = {"smallint": "integer", "integer": "bigint", "bigint": "numeric", "numeric(8,2)": "numeric(12,4)"}
+WIDE |= {
+    "character varying(5)": "character varying(9)",
+    "character varying(9)": "text",
+    "real": "double precision",
+}
+NARROW = {"bigint": "integer", "integer": "smallint", "numeric": "bigint", "text": "character varying(5)"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_evolves_raw_is_the_source_and_a_replay_is_raw(pipeline: Pipeline, seed: int) -> None:
+    chance = random.Random(seed)
+    pipeline.at_source(
+        "create table t (id int primary key, at timestamptz not null default clock_timestamp(),"
+        " a smallint, b varchar(5) default 'b', c numeric(8,2) default 1.5, d real default 0.1, e int default 3);"
+        "insert into t (id) select generate_series(1, 100)"
+    )
+    kinds = (
+        "integer",
+        "timestamp with time zone",
+        "smallint",
+        "character varying(5)",
+        "numeric(8,2)",
+        "real",
+        "integer",
+    )
+    stream = {
+        "name": "t", "table": "public.t", "primary_key": ["id"], "mode": "incremental", "cursor": "at", "deletes": "keys",
+        "max_delete_share": 1,
+        "columns": {name: {"type": kind} for name, kind in zip(("id", "at", *"abcde"), kinds, strict=True)},
+    }  # fmt: skip
+    every = dict.fromkeys(("new_column", "widened", "narrowed", "dropped", "renamed"), "evolve")
+    source = contract("grown", [stream], on_schema_change=every)
+    columns = (
+        "select attname, format_type(atttypid, atttypmod), attnum from pg_attribute"
+        " where attrelid = 't'::regclass and attnum > 0 and not attisdropped order by attnum"
+    )
+    pipeline.pull(source)
+    named = {number: name for name, _, number in pipeline.at_source(columns)}
+    for number in range(1, 11):
+        for _ in range(chance.randint(1, 2)):
+            there = {name: kind for name, kind, place in pipeline.at_source(columns) if place > 2}
+            step = chance.choice(STEPS)
+            table = WIDE if "{wide}" in step else NARROW if "{narrow}" in step else there
+            one = chance.choice(
+                [name for name, kind in there.items() if kind in table or table is there] or [""]
+            )
+            if one or "{a}" not in step:
+                kind = there.get(one, "")
+                pipeline.at_source(
+                    step.format(a=one, i=number * 10 + _, wide=WIDE.get(kind), narrow=NARROW.get(kind))
+                )
+        pipeline.pull(source)
+        now = pipeline.at_source(columns)
+        named |= {place: name for name, _, place in now if place not in named}
+        theirs = ", ".join(name for name, _, _ in now)
+        ours = ", ".join(named[place] for _, _, place in now)
+        assert pipeline.at_source(f"select ({theirs})::text from t order by 1") == pipeline.at_warehouse(
+            f"select ({ours})::text from raw_grown.t where _deleted_at is null order by 1"
+        )
+    before = image(pipeline, source)
+    assert all(done.as_before for done in replayed(pipeline, source).values())
+    pipeline.at_warehouse("drop table raw_grown.t")
+    replayed(pipeline, source)
+    assert image(pipeline, source) == before

@@ -208,3 +208,19 @@ def test_a_manifest_keeps_the_changes_and_what_columns_are_known_by() -> None:
         tuple(Column(c.name, c.source_type, c.raw_type, c.carrier) for c in BEFORE.columns), ("id",)
     )
     assert again.streams[0].schema.fingerprint == bare.fingerprint
+
+
+def test_what_becomes_of_a_column_that_the_contract_never_knew_is_a_change_too() -> None:
+    before = StreamSchema(
+        (*BEFORE.columns, Column("age", "integer", "integer", "int", number=9)), BEFORE.primary_key, BEFORE.table
+    )  # fmt: skip
+    source = contract("s", [STREAM], on_schema_change=EVOLVE)
+    for there, kinds in (
+        (Found("age", "integer", 9), []),
+        (Found("age", "bigint", 9), [("widened", "evolve")]),
+        (Found("age", "text", 9), [("retyped", "freeze")]),
+        (Found("years", "bigint", 9), [("renamed", "evolve"), ("widened", "evolve")]),
+    ):
+        found = compare(source, source.streams[0], [*IN_SOURCE, there], ("id",), before)
+        assert [(one.kind, one.answer) for one in found.changes] == [("new_column", "evolve"), *kinds]
+        assert found.names[there.name] == "age"
