@@ -17,26 +17,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("millrace.ingest")
 
 
-def last_shapes(
-    session: Any, zone: LandingZone, known: dict[str, ledger.Watermark]
-) -> dict[str, StreamSchema]:
+# A backfill is left out: it says nothing about rows outside its interval.
+_LAST = """
+select w.stream, l.manifest
+  from ledger.watermark as w
+ cross join lateral (
+    select l.manifest from ledger.load as l join ledger.load_stream as s using (load_id)
+     where l.source = w.source and l.kind = 'regular' and l.manifest is not null
+       and s.stream = w.stream and s.status = 'published'
+     order by l.load_id desc limit 1) as l
+ where w.source = %s
+"""
+
+
+def last_shapes(session: Any, zone: LandingZone, source: str) -> dict[str, StreamSchema]:
     """The shape that each stream was last published in, from the manifest of that load.
 
     A stream whose manifest is no longer there is left out: then its columns are known by their names alone.
     """
-    manifests: dict[int, Manifest] = {}
-    shapes: dict[str, StreamSchema] = {}
-    for stream, mark in known.items():
-        key = ledger.get_load(session, mark.load_id).manifest
-        if mark.load_id not in manifests and key:
-            try:
-                manifests[mark.load_id] = zone.manifest(key)
-            except NotLanded:
-                log.warning("the manifest of load %s is gone: renamed columns cannot be told", mark.load_id)
-                continue
-        if mark.load_id in manifests:
-            shapes[stream] = manifests[mark.load_id].stream(stream).schema
-    return shapes
+    keys = {row["stream"]: row["manifest"] for row in ledger.rows_of(session, _LAST, (source,))}
+    manifests: dict[str, Manifest] = {}
+    for key in set(keys.values()):
+        try:
+            manifests[key] = zone.manifest(key)
+        except NotLanded:
+            log.warning("the manifest %s is gone: a renamed column will look like a new one", key)
+    return {stream: manifests[key].stream(stream).schema for stream, key in keys.items() if key in manifests}
 
 
 def replaced(before: StreamSchema | None, now: StreamSchema) -> list[str]:

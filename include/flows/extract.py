@@ -77,7 +77,7 @@ def extract(
         known = ledger.watermarks(session, run.contract.source)
         kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
-        before = {} if full_refresh else last_shapes(session, zone, known)
+        before = {} if full_refresh else last_shapes(session, zone, run.contract.source)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -18,87 +16,10 @@ from include.core.errors import SchemaChanged
 from include.core.interval import Interval
 from include.flows import extract, load, publish
 from include.flows.shapes import shapes
-from include.warehouse import publish as warehouse
-from tests.support.pipeline import Pipeline, answers, contract
+from tests.support.changing import answering, type_in_raw
+from tests.support.pipeline import Pipeline, answers
 from tests.support.replays import image, replayed
 from tests.support.store import COLUMNS, CUSTOMERS, ORDERS
-
-
-def answering(*streams: dict[str, Any], **answers: str) -> SourceContract:
-    return contract("store", list(streams or (ORDERS, CUSTOMERS)), on_schema_change=answers)
-
-
-def type_in_raw(shop: Pipeline, column: str, table: str = "raw_store.orders") -> str:
-    return str(
-        shop.at_warehouse(
-            "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = to_regclass(%s) and attname = %s",
-            table,
-            column,
-        )[0][0]
-    )
-
-
-VIEWS = """
-create schema dev_ann authorization millrace_developer;
-do $$ begin create role reader; exception when duplicate_object then null; end $$;
-grant usage on schema dev_ann to reader;
-set role millrace_developer;
-create view dev_ann.totals with (security_barrier = true) as
-    select customer, sum(total) as sum, count(*) from raw_store.orders group by 1;
-create view dev_ann."Big Ones" as
-    select t.*, o.note from dev_ann.totals t join raw_store.orders o using (customer) where t.sum > 100;
-comment on view dev_ann.totals is 'what ''they'' spent'; comment on column dev_ann.totals.sum is 'in euros';
-grant select on dev_ann.totals to reader with grant option; grant select (note) on dev_ann."Big Ones" to reader;
-reset role
-"""
-DESCRIBED = """
-select c.relname, pg_get_userbyid(c.relowner), c.relacl::text, c.reloptions::text, obj_description(c.oid),
-       array(select row(attname, attacl, col_description(c.oid, attnum))::text from pg_attribute
-              where attrelid = c.oid and attnum > 0 order by attnum)::text, pg_get_viewdef(c.oid)
-  from pg_class c where c.relnamespace = 'dev_ann'::regnamespace and c.relkind = 'v' order by 1
-"""
-
-
-def test_a_wider_type_reaches_raw_and_its_views_stay_as_they_were(shop: Pipeline) -> None:
-    evolving = answering(ORDERS | {"history": "append"}, CUSTOMERS, widened="evolve")
-    shop.pull(evolving)
-    shop.at_warehouse(VIEWS)
-    before = shop.at_warehouse(DESCRIBED)
-    shop.at_source("delete from orders where id = 9")
-    shop.pull(evolving)
-    shop.at_source("alter table orders alter customer type bigint, alter total type numeric(20,3)")
-    shop.at_source("update orders set customer = 5000000000, updated_at = clock_timestamp() where id = 1")
-    load = shop.pull(evolving).load_id
-    assert shop.same("orders", "raw_store.orders", COLUMNS)
-    assert [type_in_raw(shop, name) for name in ("customer", "total")] == ["bigint", "numeric(20,3)"]
-    assert type_in_raw(shop, "customer", "raw_store.orders__history") == "bigint"
-    assert shop.at_warehouse(DESCRIBED) == before
-    assert shop.at_warehouse("select count(*) from dev_ann.totals where customer = 5000000000") == [(1,)]
-    # a row that is gone from the source keeps its values
-    assert shop.at_warehouse("select total::text from raw_store.orders where id = 9") == [("3.000",)]
-    kinds = "select c ->> 'kind', c ->> 'answer' from ledger.load_stream, jsonb_array_elements(changes) c where load_id = %s"
-    assert shop.at_warehouse(kinds, load) == [("widened", "evolve")] * 2
-    assert shop.pull(evolving).changed["orders"] == 0
-    after = image(shop, evolving)
-    shop.at_warehouse("delete from raw_store.orders where id between 3 and 20")
-    replayed(shop, evolving)
-    assert image(shop, evolving) == after
-
-
-def test_what_reads_the_column_and_cannot_be_made_again_keeps_raw_as_it_was(shop: Pipeline) -> None:
-    evolving = answering(widened="evolve")
-    shop.pull(evolving)
-    shop.at_warehouse(
-        "create schema other; create materialized view other.m as select customer from raw_store.orders"
-    )
-    before = image(shop, evolving)
-    shop.at_source("alter table orders alter customer type bigint")
-    with pytest.raises(SchemaChanged, match=r"other\.m reads the column"):
-        shop.pull(evolving)
-    assert image(shop, evolving) == before and type_in_raw(shop, "customer") == "integer"
-    shop.at_warehouse("drop materialized view other.m")
-    shop.pull(evolving)
-    assert type_in_raw(shop, "customer") == "bigint"
 
 
 def test_a_narrower_type_leaves_raw_as_wide_as_it_is(shop: Pipeline) -> None:
@@ -313,55 +234,6 @@ def test_what_refers_to_a_quarantined_stream_is_held_back_with_it_also_at_a_seco
         assert publish.publish(run, landed.load_id).rejected == ("customers", "orders")
 
 
-def test_a_crash_while_a_column_is_widened_leaves_raw_as_it_was(
-    shop: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evolving = answering(widened="evolve", new_column="evolve")
-    shop.pull(evolving)
-    shop.at_warehouse(VIEWS)
-    before = image(shop, evolving), shop.at_warehouse(DESCRIBED)
-    shop.at_source("alter table orders alter customer type bigint, add column tier int default 3")
-
-    def die(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(warehouse, "merge", die)
-        with pytest.raises(KeyboardInterrupt):
-            shop.pull(evolving)
-    assert (image(shop, evolving), shop.at_warehouse(DESCRIBED)) == before
-    assert type_in_raw(shop, "customer") == "integer"
-    shop.pull(evolving)
-    assert type_in_raw(shop, "customer") == "bigint"
-    assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
-
-
-def test_who_loads_cannot_have_the_administrator_run_anything_else(shop: Pipeline) -> None:
-    shop.pull(answering())
-    as_loader = shop.connect("warehouse_loader").postgres_uri()
-    call = "select ledger.retype_column(%s::regclass, 'customer', %s)"
-    with psycopg.connect(as_loader, autocommit=True) as session:
-        session.execute("create type pg_temp.mine as enum ('a')")
-        for table, kind in (
-            ("raw_store.orders", "mine"),
-            ("raw_store.orders", "bigint; drop table ledger.lease"),
-            ("raw_store.orders", "bigint using (1)"),
-            ("raw_store.orders", "bigint, owner to millrace_analyst"),
-            ("ledger.gate_result", "bigint"),
-        ):
-            with pytest.raises(psycopg.errors.RaiseException, match=r"not the name|no table of|not built in"):
-                session.execute(call, (table, kind))
-        session.execute(
-            "create function raw_store.mine(int) returns bool language sql as 'select true';"
-            "alter table raw_store.orders add check (raw_store.mine(customer))"
-        )
-        with pytest.raises(psycopg.errors.FeatureNotSupported, match="more than columns and a key"):
-            session.execute(call, ("raw_store.orders", "bigint"))
-    developer = shop.connect("warehouse_developer").postgres_uri()
-    with psycopg.connect(developer) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        session.execute(call, ("raw_store.orders", "bigint"))
-
-
 def test_the_check_of_a_contract_prints_what_to_write(
     shop: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -390,77 +262,3 @@ def test_the_check_of_a_contract_prints_what_to_write(
         "2 faults, 1 warnings",
     ):
         assert text in " ".join(told.output.split()) or text in told.output, told.output
-
-
-STEPS = (
-    "alter table t alter {a} type {wide}", "alter table t alter {a} type {wide}", "alter table t alter {a} type {narrow}",
-    "alter table t rename {a} to n{i}", "alter table t drop column {a}", "alter table t add column n{i} int default 7",
-    "alter table t add column n{i} varchar(5) default 'x'", "delete from t where id % 9 = {i} % 9",
-    "update t set at = clock_timestamp() where id % 5 = {i} % 5",
-    "insert into t (id) select {i} * 100 + x from generate_series(1, 20) x",
-)  # fmt: skip
-WIDE = {"smallint": "integer", "integer": "bigint", "bigint": "numeric", "numeric(8,2)": "numeric(12,4)"}
-WIDE |= {
-    "character varying(5)": "character varying(9)",
-    "character varying(9)": "text",
-    "real": "double precision",
-}
-NARROW = {"bigint": "integer", "integer": "smallint", "numeric": "bigint", "text": "character varying(5)"}
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_evolves_raw_is_the_source_and_a_replay_is_raw(pipeline: Pipeline, seed: int) -> None:
-    chance = random.Random(seed)
-    pipeline.at_source(
-        "create table t (id int primary key, at timestamptz not null default clock_timestamp(),"
-        " a smallint, b varchar(5) default 'b', c numeric(8,2) default 1.5, d real default 0.1, e int default 3);"
-        "insert into t (id) select generate_series(1, 100)"
-    )
-    kinds = (
-        "integer",
-        "timestamp with time zone",
-        "smallint",
-        "character varying(5)",
-        "numeric(8,2)",
-        "real",
-        "integer",
-    )
-    stream = {
-        "name": "t", "table": "public.t", "primary_key": ["id"], "mode": "incremental", "cursor": "at", "deletes": "keys",
-        "max_delete_share": 1,
-        "columns": {name: {"type": kind} for name, kind in zip(("id", "at", *"abcde"), kinds, strict=True)},
-    }  # fmt: skip
-    every = dict.fromkeys(("new_column", "widened", "narrowed", "dropped", "renamed"), "evolve")
-    source = contract("grown", [stream], on_schema_change=every)
-    columns = (
-        "select attname, format_type(atttypid, atttypmod), attnum from pg_attribute"
-        " where attrelid = 't'::regclass and attnum > 0 and not attisdropped order by attnum"
-    )
-    pipeline.pull(source)
-    named = {number: name for name, _, number in pipeline.at_source(columns)}
-    for number in range(1, 11):
-        for _ in range(chance.randint(1, 2)):
-            there = {name: kind for name, kind, place in pipeline.at_source(columns) if place > 2}
-            step = chance.choice(STEPS)
-            table = WIDE if "{wide}" in step else NARROW if "{narrow}" in step else there
-            one = chance.choice(
-                [name for name, kind in there.items() if kind in table or table is there] or [""]
-            )
-            if one or "{a}" not in step:
-                kind = there.get(one, "")
-                pipeline.at_source(
-                    step.format(a=one, i=number * 10 + _, wide=WIDE.get(kind), narrow=NARROW.get(kind))
-                )
-        pipeline.pull(source)
-        now = pipeline.at_source(columns)
-        named |= {place: name for name, _, place in now if place not in named}
-        theirs = ", ".join(name for name, _, _ in now)
-        ours = ", ".join(named[place] for _, _, place in now)
-        assert pipeline.at_source(f"select ({theirs})::text from t order by 1") == pipeline.at_warehouse(
-            f"select ({ours})::text from raw_grown.t where _deleted_at is null order by 1"
-        )
-    before = image(pipeline, source)
-    assert all(done.as_before for done in replayed(pipeline, source).values())
-    pipeline.at_warehouse("drop table raw_grown.t")
-    replayed(pipeline, source)
-    assert image(pipeline, source) == before

@@ -45,7 +45,7 @@ from include.core.contracts.common import (
 )
 from include.core.contracts.protection import check_source
 from include.core.contracts.schema_change import SchemaAnswers
-from include.core.contracts.stream import HISTORY, ColumnRule, Reference, Stream
+from include.core.contracts.stream import HISTORY, TABLE, ColumnRule, Reference, Stream
 from include.core.quiet_hours import parse_quiet_hours, quiet_until
 
 __all__ = ["ColumnRule", "Impact", "Reference", "SourceContract", "Stream", "Upstream"]
@@ -164,6 +164,10 @@ class SourceContract(DagContract):
                     there = ", ".join(key) or "it has none"
                     allowed = f"one column for each of {reference.stream}'s primary key: {there}"
                     faults.add(*at, "columns", received=list(reference.columns), allowed=allowed)
+        for place, table in enumerate(self.unread_tables):
+            if not TABLE.fullmatch(table):
+                allowed = 'schema.table, quoted as in SQL: shop.orders, "My App"."Orders"'
+                faults.add("unread_tables", place, received=table, allowed=allowed)
         timeless = [stream.name for stream in self.streams if stream.primary_key and not stream.stamp]
         if self.duplicates == "newest_wins" and timeless:
             listed = ", ".join(timeless)

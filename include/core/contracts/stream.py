@@ -18,7 +18,8 @@ RESERVED_COLUMNS = ("_load_id", "_loaded_at", "_deleted_at")
 #: The cursor that is no column of anybody's: the transaction that wrote a row, as PostgreSQL keeps it with each.
 XMIN = "xmin"
 _PART = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
-_TABLE = re.compile(rf"{_PART}\.{_PART}")
+#: A table as SQL names it, with its schema.
+TABLE = re.compile(rf"{_PART}\.{_PART}")
 
 
 class ColumnRule(Model):
@@ -119,7 +120,7 @@ class Stream(Model):
             faults.add("name", received=self.name, allowed="63 bytes at most, because it names the raw table")
         if self.history == "append":
             self._check_history(faults)
-        if not _TABLE.fullmatch(self.table):
+        if not TABLE.fullmatch(self.table):
             faults.add(
                 "table",
                 received=self.table,
