@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from include.cli.main import app
 from include.core.contracts import SourceContract
-from include.core.errors import SchemaChanged
+from include.core.errors import GateFailed, SchemaChanged
 from include.core.interval import Interval
 from include.flows import extract, load, publish
 from include.flows.shapes import shapes
@@ -117,17 +117,49 @@ def test_two_columns_that_swap_their_names_are_told_apart(shop: Pipeline) -> Non
 
 
 def test_a_column_that_was_made_anew_is_read_in_rows_without_a_new_stamp(shop: Pipeline) -> None:
-    strict = answering()
     shop.at_source("alter table orders add column tier text default 'old'")
     tiered = answering(ORDERS | {"columns": ORDERS["columns"] | {"tier": {"type": "text"}}})
     shop.pull(tiered)
     shop.at_source(
         "alter table orders drop column tier; alter table orders add column tier text default 'new'"
     )
+    past = Interval(datetime(2001, 1, 1, tzinfo=timezone.utc), datetime(2001, 1, 2, tzinfo=timezone.utc))
+    shop.pull(tiered, past, backfill=True)  # which sees the new column, and none of its rows
     assert shop.pull(tiered).changed == {"orders": 1000}
     assert shop.same("orders", "raw_store.orders", COLUMNS + ", tier")
     assert shop.pull(tiered).changed == {"orders": 0}
-    assert strict.schema_answers.new_column == "freeze"
+
+
+def test_a_batch_that_fails_its_audit_stops_the_source_beside_a_quarantined_one(shop: Pipeline) -> None:
+    holding = answering(widened="quarantine")
+    shop.pull(holding)
+    shop.at_source(
+        "alter table orders alter customer type bigint; insert into customers values (51, 'no address')"
+    )
+    for _again in range(2):
+        with pytest.raises(GateFailed, match="received: customers\n"):
+            shop.pull(holding)
+    assert shop.at_warehouse("select count(*) from raw_store.customers") == [(50,)]
+
+
+def test_a_new_table_is_one_that_no_stream_reads_and_nobody_has_named(shop: Pipeline) -> None:
+    shop.at_source(
+        "create table parts (id int, day date) partition by range (day);"
+        "create table parts_1 partition of parts for values from ('2026-01-01') to ('2027-01-01');"
+        'create view seen as select 1; create schema other; create table other.t (); create table "Re: funds" ()'
+    )
+    shop.pull(answering())
+    with pytest.raises(SchemaChanged) as caught:
+        shop.pull(answering(new_table="freeze"))
+    tables = [line for line in str(caught.value).splitlines() if "(new_table)" in line]
+    assert [line.partition("table ")[2].partition(":")[0] for line in tables] == [
+        'public."Re',
+        "public.parts",
+    ]
+    named = answering(new_table="freeze").model_copy(
+        update={"unread_tables": ('public."Re: funds"', "public.parts")}
+    )
+    shop.pull(named)
 
 
 def test_new_columns_may_be_left_out_and_are_where_something_personal_went(shop: Pipeline) -> None:
