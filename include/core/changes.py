@@ -30,6 +30,7 @@ class Found:
 @dataclass(frozen=True)
 class Change:
     """One difference. `kind` and `answer` are those of `on_schema_change`; `why` is there when the answer is another one.
+    `unknown`: of a column that evolved, so that the contract does not know it; then what it was loaded as is compared.
 
     `before` is what the contract says and `after` what the source has: types, names of a renamed column, columns of a key.
     """
@@ -40,6 +41,7 @@ class Change:
     after: str
     answer: str = ""
     why: str = ""
+    unknown: bool = False
 
     def __str__(self) -> str:
         return f"{self._what()} ({self.kind}{f'; {self.why}' if self.why else ''})"
@@ -51,7 +53,8 @@ class Change:
             return f"column {self.column!r}: the source calls it {self.after!r} now"
         if self.kind == "new_column":
             return f"column {self.column!r}: contract does not know it, source has {self.after}"
-        return f"column {self.column!r}: contract says {self.before}, source has {self.after}"
+        said = "it was loaded as" if self.unknown else "contract says"
+        return f"column {self.column!r}: {said} {self.before}, source has {self.after}"
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,10 @@ def compare(
             # It was new before, and is in raw: what has become of it since is a change too.
             unknown[column.name] = last.name
             if last.name != column.name:
-                changes.append(Change("renamed", last.name, last.name, column.name))
+                changes.append(Change("renamed", last.name, last.name, column.name, unknown=True))
             if last.source_type != column.type:
                 kind = _type_change(last.source_type, column.type)
-                changes.append(Change(kind, last.name, last.source_type, column.type))
+                changes.append(Change(kind, last.name, last.source_type, column.type, unknown=True))
     ours = tuple(names.get(name, name) for name in key)
     if key and stream.primary_key and set(ours) != set(stream.primary_key):
         changes.append(
@@ -155,6 +158,8 @@ def correction(changes: Mapping[str, Sequence[Change]]) -> str:
     lines = ["streams:"]
     for stream, found in changes.items():
         lines.append(f"- name: {_plain(stream)}")
+        # Of a column that the contract does not know, that it is new says all.
+        found = [one for one in found if not one.unknown or one.answer == "freeze"]
         names = {one.column: one.after for one in found if one.kind == "renamed"}
         retyped = {one.column for one in found if one.kind in ("widened", "narrowed", "retyped")}
         columns = [

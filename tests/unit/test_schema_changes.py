@@ -224,3 +224,12 @@ def test_what_becomes_of_a_column_that_the_contract_never_knew_is_a_change_too()
         found = compare(source, source.streams[0], [*IN_SOURCE, there], ("id",), before)
         assert [(one.kind, one.answer) for one in found.changes] == [("new_column", "evolve"), *kinds]
         assert found.names[there.name] == "age"
+        written = correction({"people": [one for one in found.changes if one.kind != "retyped"]})
+        assert (
+            written.count(f"{there.name}:") == 1 and f"{there.name}: {{type: {there.type}}}  # new" in written
+        )
+    said = "column 'age': it was loaded as integer, source has text (retyped)"
+    assert said in map(
+        str,
+        compare(source, source.streams[0], [*IN_SOURCE, Found("age", "text", 9)], ("id",), before).changes,
+    )
