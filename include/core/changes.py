@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from include.core.contracts.source import SourceContract, Stream
 from include.core.contracts.stream import RESERVED_COLUMNS
 from include.core.errors import SchemaChanged
-from include.core.schema import StreamSchema
+from include.core.schema import Column, StreamSchema
 from include.core.widening import keeps, widens
 
 
@@ -58,6 +58,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Known:
+    """The shapes that streams were last published in. `anew`: all is read anew, so that a column is what has its name."""
+
+    shapes: Mapping[str, StreamSchema]
+    anew: bool = False
+
+
+NOTHING_KNOWN = Known({})
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What differs, and under which name each column of the source is read; one that is not read is not there."""
 
@@ -70,14 +81,17 @@ def compare(
     stream: Stream,
     found: Sequence[Found],
     key: tuple[str, ...],
-    before: StreamSchema | None = None,
+    before: Known = NOTHING_KNOWN,
+    table: int = 0,
 ) -> Comparison:
     """Compare a table with its stream.
 
-    :param key: columns of its primary key, as the source calls them.
-    :param before: the shape that the stream was last published in, when it was of the same table; None: nothing is known.
+    :param key: columns of its primary key, as the source calls them. :param before: what is known from the load before.
+    :param table: identifies the table; numbers of columns count only where it is the same as then.
     """
-    renamed = _renamed(stream, found, before)
+    last_shape = before.shapes.get(stream.name, StreamSchema(()))
+    known = {one.number: one for one in last_shape.columns if one.number and last_shape.table == table}
+    renamed = _renamed(stream, found, last_shape, known, before.anew)
     moved = {column.name for column in renamed.values()}
     there = {column.name: column for column in found if column.name not in moved} | renamed
     changes: list[Change] = []
@@ -94,7 +108,6 @@ def compare(
             changes.append(Change("renamed", name, name, column.name))
         if column.type != rule.type:
             changes.append(Change(_type_change(rule.type, column.type), name, rule.type, column.type))
-    known = {column.number: column for column in before.columns if column.number} if before else {}
     unknown: dict[str, str] = {}
     for column in found:
         rule_of = stream.columns.get(column.name)
@@ -113,9 +126,8 @@ def compare(
                 changes.append(Change(kind, last.name, last.source_type, column.type, unknown=True))
     ours = tuple(names.get(name, name) for name in key)
     if key and stream.primary_key and set(ours) != set(stream.primary_key):
-        changes.append(
-            Change("changed_key", "", *(", ".join(map(_plain, one)) for one in (stream.primary_key, ours)))
-        )
+        declared, now = (", ".join(map(_plain, one)) for one in (stream.primary_key, ours))
+        changes.append(Change("changed_key", "", declared, now))
     gone = _personal_and_gone(stream, there)
     answered = tuple(_answered(contract, stream, change, gone) for change in changes)
     read = {one.column for one in answered if one.kind == "new_column" and one.answer == "evolve"}
@@ -191,20 +203,26 @@ def _plain(text: str) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def _renamed(stream: Stream, found: Sequence[Found], before: StreamSchema | None) -> dict[str, Found]:
-    if before is None:
-        return {}
-    numbers = {column.name: column.number for column in before.columns if column.number}
-    by_number = {column.number: column for column in found}
-    return {
-        name: by_number[numbers[name]]
-        for name, rule in stream.columns.items()
-        if not rule.ignore
-        and numbers.get(name) in by_number
-        and by_number[numbers[name]].name != name
-        # The contract speaks of it under its new name already.
-        and (by_number[numbers[name]].name not in stream.columns or name in {one.name for one in found})
+def _renamed(
+    stream: Stream, found: Sequence[Found], last: StreamSchema, known: Mapping[int, Column], anew: bool
+) -> dict[str, Found]:
+    by_name = {column.name: column for column in found}
+    by_number = {known[column.number].name: column for column in found if column.number in known}
+    # Where the table is another one, as after a restore, a column that had another name there may still have it.
+    kept = {
+        column.name: by_name[column.source_name] for column in last.columns if column.source_name in by_name
     }
+    renamed = {}
+    for name, rule in stream.columns.items():
+        now = by_number.get(name) or (kept.get(name) if not known else None)
+        if rule.ignore or now is None or now.name == name:
+            continue
+        # Unless only the old name is gone, it is a swap of names; or the contract speaks of the new one already.
+        if (name not in by_name and now.name not in stream.columns) or (
+            name in by_name and known and not anew
+        ):
+            renamed[name] = now
+    return renamed
 
 
 def _type_change(declared: str, now: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from include.core.changes import Known
 from include.core.errors import ContractError, TransientError
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
@@ -77,7 +78,7 @@ def extract(
         known = ledger.watermarks(session, run.contract.source)
         kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
-        before = {} if full_refresh else last_shapes(session, zone, run.contract.source)
+        before = last_shapes(session, zone, run.contract.source)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [
@@ -90,7 +91,10 @@ def extract(
         if not reading.wanted:
             log.info("%s: it has no past, so this run leaves it out", reading.stream.name)
     wanted = [reading for reading in readings if reading.wanted]
-    with run.lease_kept(load.load_id), source.snapshot([r.stream for r in wanted], before) as clear:
+    with (
+        run.lease_kept(load.load_id),
+        source.snapshot([r.stream for r in wanted], Known(before, full_refresh)) as clear,
+    ):
         opened = time.monotonic()
         snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
         tell(snapshot)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from include.core.changes import Change
+from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
@@ -67,11 +67,11 @@ class Source(Protocol):
         """Whether all that is stamped before `end` is committed."""
 
     def snapshot(
-        self, streams: list[Stream], before: Mapping[str, StreamSchema] | None = None
+        self, streams: list[Stream], before: Known = NOTHING_KNOWN
     ) -> AbstractContextManager[Snapshot]:
         """Open one picture of these streams and compare their shape with the contract.
 
-        :param before: the shapes that they were last published in, by stream; what is not there is not known.
+        :param before: what is known of their shapes from the loads before.
         :raises SchemaChanged: before anything is read, naming every difference that the contract does not let pass.
         :raises SourceForbidden: the role lacks a right that completeness depends on.
         :raises Unreachable: the source does not answer.

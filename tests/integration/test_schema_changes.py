@@ -85,6 +85,13 @@ def test_a_renamed_column_is_read_under_its_name_in_the_contract(shop: Pipeline)
         assert shop.at_source(f"select ({theirs})::text from orders order by 1") == shop.at_warehouse(
             f"select ({COLUMNS})::text from raw_store.orders where _deleted_at is null order by 1"
         )
+    # Read anew, and from a table that was made anew, it is remembered.
+    shop.pull(evolving, full_refresh=True)
+    shop.at_source(
+        "create table again (like customers including all); insert into again select * from customers"
+    )
+    shop.at_source("drop table customers; alter table again rename to customers")
+    assert shop.pull(evolving).changed == {"orders": 0, "customers": 0}
     # what protected the column goes with it
     assert shop.at_warehouse("select distinct email from raw_store.customers") == [("***",)]
     assert shop.at_warehouse(

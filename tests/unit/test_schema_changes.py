@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import yaml
 
-from include.core.changes import Found, compare, correction, refuse
+from include.core.changes import NOTHING_KNOWN, Found, Known, compare, correction, refuse
 from include.core.contracts import SourceContract
 from include.core.contracts.faults import FaultyContract
 from include.core.errors import SchemaChanged
@@ -95,6 +96,7 @@ BEFORE = StreamSchema(
     ("id",),
     77,
 )
+LAST = Known({"people": BEFORE})
 EVOLVE = dict.fromkeys(("new_column", "widened", "narrowed", "dropped", "renamed"), "evolve")
 
 
@@ -102,7 +104,7 @@ def told(
     *there: Found, answers: Any = EVOLVE, key: tuple[str, ...] = ("id",), known: bool = True
 ) -> list[tuple[str, str, str]]:
     source = contract("s", [STREAM], on_schema_change=answers)
-    found = compare(source, source.streams[0], there, key, BEFORE if known else None)
+    found = compare(source, source.streams[0], there, key, LAST if known else NOTHING_KNOWN, 77)
     return [(change.kind, change.column, change.answer) for change in found.changes]
 
 
@@ -180,7 +182,7 @@ def test_the_correction_is_yaml_that_says_what_the_source_has() -> None:
     there = [Found("id", "bigint", 1), at, Found("My: label", "character varying(9)", 3), mail, secret]
     there.append(Found("on", "numeric(9,2)", 9))
     source = contract("s", [STREAM])
-    changes = compare(source, source.streams[0], there, ("id", "on"), BEFORE).changes
+    changes = compare(source, source.streams[0], there, ("id", "on"), LAST, 77).changes
     (stream,) = yaml.safe_load(correction({"people": changes}))["streams"]
     assert stream["primary_key"] == ["id", "on"]
     assert stream["columns"] == {
@@ -196,7 +198,7 @@ def test_an_unread_table_stops_only_where_the_contract_says_so() -> None:
 
 def test_a_manifest_keeps_the_changes_and_what_columns_are_known_by() -> None:
     source = contract("s", [STREAM], on_schema_change=EVOLVE)
-    changes = compare(source, source.streams[0], IN_SOURCE[:3], ("id",), BEFORE).changes
+    changes = compare(source, source.streams[0], IN_SOURCE[:3], ("id",), LAST, 77).changes
     stream = StreamManifest(
         "people", "incremental", BEFORE, (), None, False, None, None, None, 0.1, changes=changes
     )
@@ -214,6 +216,7 @@ def test_what_becomes_of_a_column_that_the_contract_never_knew_is_a_change_too()
     before = StreamSchema(
         (*BEFORE.columns, Column("age", "integer", "integer", "int", number=9)), BEFORE.primary_key, BEFORE.table
     )  # fmt: skip
+    last = Known({"people": before})
     source = contract("s", [STREAM], on_schema_change=EVOLVE)
     for there, kinds in (
         (Found("age", "integer", 9), []),
@@ -221,7 +224,7 @@ def test_what_becomes_of_a_column_that_the_contract_never_knew_is_a_change_too()
         (Found("age", "text", 9), [("retyped", "freeze")]),
         (Found("years", "bigint", 9), [("renamed", "evolve"), ("widened", "evolve")]),
     ):
-        found = compare(source, source.streams[0], [*IN_SOURCE, there], ("id",), before)
+        found = compare(source, source.streams[0], [*IN_SOURCE, there], ("id",), last, 77)
         assert [(one.kind, one.answer) for one in found.changes] == [("new_column", "evolve"), *kinds]
         assert found.names[there.name] == "age"
         written = correction({"people": [one for one in found.changes if one.kind != "retyped"]})
@@ -231,5 +234,32 @@ def test_what_becomes_of_a_column_that_the_contract_never_knew_is_a_change_too()
     said = "column 'age': it was loaded as integer, source has text (retyped)"
     assert said in map(
         str,
-        compare(source, source.streams[0], [*IN_SOURCE, Found("age", "text", 9)], ("id",), before).changes,
+        compare(source, source.streams[0], [*IN_SOURCE, Found("age", "text", 9)], ("id",), last, 77).changes,
     )
+
+
+def test_a_rename_is_remembered_where_numbers_say_nothing_and_names_count_when_all_is_read_anew() -> None:
+    source = contract("s", [STREAM], on_schema_change=EVOLVE)
+    id_, at, _, mail, secret = IN_SOURCE
+    called = replace(
+        BEFORE,
+        columns=(*BEFORE.columns[:2], replace(BEFORE.columns[2], source_name="label"), BEFORE.columns[3]),
+    )
+    for table, numbers in ((77, 0), (78, 100)):
+        there = [
+            replace(one, number=one.number + numbers)
+            for one in (id_, at, Found("label", "text", 3), mail, secret)
+        ]
+        for anew in (False, True):
+            found = compare(source, source.streams[0], there, ("id",), Known({"people": called}, anew), table)
+            assert [(one.kind, one.column) for one in found.changes] == [("renamed", "name")]
+    # Another table with other numbers and no memory of a rename: only names are known.
+    other = [id_, at, Found("label", "text", 3), mail, secret]
+    kinds = [one.kind for one in compare(source, source.streams[0], other, ("id",), LAST, 78).changes]
+    assert kinds == ["dropped", "new_column"]
+    swapped = [id_, at, Found("mail", "text", 3), Found("name", "text", 4), secret]
+    told = [
+        compare(source, source.streams[0], swapped, ("id",), Known({"people": BEFORE}, anew), 77)
+        for anew in (False, True)
+    ]
+    assert [len(one.changes) for one in told] == [2, 0] and told[0].names["mail"] == "name"

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from include.core.changes import Change, Found, compare, refuse
+from include.core.changes import Change, Found, Known, compare, refuse
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError, SourceForbidden
 from include.core.schema import Column, StreamSchema
@@ -164,17 +164,15 @@ def read_shapes(
     contract: SourceContract,
     streams: list[Stream],
     tables: Mapping[str, tuple[int, str]],
-    before: Mapping[str, StreamSchema],
+    before: Known,
 ) -> Shapes:
     """Compare the catalog with the contract.
 
-    :param tables: oid and name of each stream's table. :param before: the shapes that they were last published in.
+    :param tables: oid and name of each stream's table. :param before: what is known from the loads before.
     :raises SchemaChanged: naming every difference, of all streams, that the contract does not let pass.
     """
     read = {
-        stream.name: _read_shape(
-            connection, contract, stream, tables[stream.name][0], before.get(stream.name)
-        )
+        stream.name: _read_shape(connection, contract, stream, tables[stream.name][0], before)
         for stream in streams
     }
     changes = {name: found for name, (_, found) in read.items()}
@@ -188,17 +186,17 @@ def _read_shape(
     contract: SourceContract,
     stream: Stream,
     table_oid: int,
-    before: StreamSchema | None,
+    before: Known,
 ) -> tuple[StreamSchema | None, tuple[Change, ...]]:
     where = f"source {contract.source!r}, stream {stream.name!r}"
     found = catalog_types(connection, table_oid)
-    same_table = before if before and before.table == table_oid else None
     differs = compare(
         contract,
         stream,
         [Found(column.column, column.declared, column.number) for column in found],
         primary_key(connection, table_oid),
-        same_table,
+        before,
+        table_oid,
     )
     if any(change.answer == "freeze" for change in differs.changes):
         return None, differs.changes

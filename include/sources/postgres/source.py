@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 from psycopg import sql
 
-from include.core.changes import Change
+from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
@@ -83,14 +83,12 @@ class PostgresSource:
         return stale
 
     @contextmanager
-    def snapshot(
-        self, streams: list[Stream], before: Mapping[str, StreamSchema] | None = None
-    ) -> Iterator[PostgresSnapshot]:
+    def snapshot(self, streams: list[Stream], before: Known = NOTHING_KNOWN) -> Iterator[PostgresSnapshot]:
         with translated(self._where):
             exporter, watcher = psycopg.connect(self._uri), psycopg.connect(self._uri, autocommit=True)
         with exporter, watcher:
             with translated(self._where):
-                picture = self._export(exporter, watcher, streams, before or {})
+                picture = self._export(exporter, watcher, streams, before)
             try:
                 yield picture
             finally:
@@ -101,7 +99,7 @@ class PostgresSource:
         exporter: psycopg.Connection[Any],
         watcher: psycopg.Connection[Any],
         streams: list[Stream],
-        before: Mapping[str, StreamSchema],
+        before: Known,
     ) -> PostgresSnapshot:
         # Before the snapshot is taken: whatever replaces a table from here on is noticed after it was read.
         tables = {stream.name: catalog.find_table(watcher, self._contract, stream) for stream in streams}
