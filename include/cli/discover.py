@@ -1,4 +1,4 @@
-"""`millrace discover`: from any Postgres database to a source contract that runs."""
+"""`millrace discover`: from a database to a source contract that runs."""
 
 from __future__ import annotations
 
@@ -49,20 +49,12 @@ def discover(
     from include.cli.connections import find
     from include.core.contracts import contracts_folder
     from include.core.errors import ContractError
+    from include.sources import discover as look
     from include.sources.contract_draft import draft
-    from include.sources.postgres.discover import discover as look
 
     path = contracts_folder() / "sources" / f"{name}.yaml"
     _check_name(name)
     connection = find(conn_id)
-    if connection.conn_type != "postgres":
-        raise ContractError(
-            "discover reads PostgreSQL only",
-            where=f"connection {conn_id!r}",
-            received=connection.conn_type,
-            allowed="a connection of type postgres",
-            todo="write the contract by hand: docs/contracts.md has every field",
-        )
     found = look(connection, schema or ())
     if not found.tables:
         reasons = "\n            ".join(f"{skipped.name}: {skipped.reason}" for skipped in found.skipped)

@@ -1,8 +1,8 @@
-"""Reading source systems. A new kind of source is one module that provides `Source` and one line in `open_source`."""
+"""Reading source systems. A new kind of source is one package that provides `Source`; two functions here know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
+from include.sources.discovered import Found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,6 +92,31 @@ def open_source(contract: SourceContract, connection: Connection) -> Source:
             allowed=contract.kind,
             todo="name another connection in the contract, or correct the connection's type",
         )
+    if contract.kind == "mysql":
+        from include.sources.mysql.source import MySQLSource
+
+        return MySQLSource(contract, connection)
     from include.sources.postgres.source import PostgresSource
 
     return PostgresSource(contract, connection)
+
+
+def discover(connection: Connection, schemas: Sequence[str] = ()) -> Found:
+    """What a connection's role can read, from the catalog alone; in these schemas, or in all of them.
+
+    :raises ContractError: there is no such schema, or no reader for this kind of system.
+    :raises Unreachable: the source does not answer.
+    """
+    if connection.conn_type == "mysql":
+        from include.sources.mysql.discover import discover as look
+    elif connection.conn_type == "postgres":
+        from include.sources.postgres.discover import discover as look
+    else:
+        raise ContractError(
+            "discover reads PostgreSQL, MariaDB and MySQL only",
+            where=f"connection {connection.conn_id!r}",
+            received=connection.conn_type,
+            allowed="a connection of type postgres or mysql",
+            todo="write a reader for it: docs/how-to/add-a-kind.md",
+        )
+    return look(connection, schemas)

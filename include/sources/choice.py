@@ -105,7 +105,7 @@ def choose(table: FoundTable, key: tuple[str, ...], no_incremental: str = "") ->
         decide.append(f"{cursor.name} has no time zone and is read as UTC: does the source write UTC?")
     if not cursor.indexed:
         decide.append(f"no index on {cursor.name}: each pull scans the table. Ask the owner for one.")
-    why = [f"{cursor.name} is stamped by trigger {cursor.stamped_by}"] if cursor.stamped_by else []
+    why = [f"{cursor.name} is stamped by {cursor.stamped_by}"] if cursor.stamped_by else []
     return Choice("incremental", "keys", cursor, tuple(why), (*decide, *_gone(table)))
 
 

@@ -13,7 +13,7 @@ class FoundColumn:
     :param refused: why it cannot be carried; empty when it can.
     :param looks_like: what kind of personal data a sample of its values looks like.
     :param beyond: a sample has values that its carrier would change (infinity, BC, NaN).
-    :param stamped_by: the trigger that sets it at every change.
+    :param stamped_by: what sets it at every change: a trigger, or its own clause.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Found:
-    """A whole source. `no_incremental` says why changes cannot be read by cursor, empty when they can."""
+    """A whole source of one `kind`. `no_incremental` says why changes cannot be read by cursor, empty when they can."""
 
     database: str
     role: str
@@ -80,3 +80,4 @@ class Found:
     skipped: tuple[Skipped, ...] = ()
     no_incremental: str = ""
     remedy: str = ""
+    kind: str = "postgres"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from include.core.contracts import SourceContract
+from tests.support import mariadb
+from tests.support.mariadb import MariaDB
 from tests.support.pipeline import Pipeline, build, contract
 from tests.support.replays import STREAMS
 from tests.support.stack import S3Store
@@ -50,3 +52,24 @@ def store(shop: Pipeline) -> SourceContract:
         'insert into "Re funds" select i, 1, i / 7.0 from generate_series(1, 300) i'
     )
     return contract("store", STREAMS)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A real MariaDB for the whole test run, where one is installed."""
+    with mariadb.server(tmp_path_factory.mktemp("mariadb")) as database:
+        yield database
+
+
+@pytest.fixture
+def maria(mariadb_server: MariaDB) -> MariaDB:
+    """The same with an empty database `shop`."""
+    mariadb_server.run("create or replace database shop character set utf8mb4")
+    return mariadb_server
+
+
+@pytest.fixture
+def from_maria(pipeline: Pipeline, maria: MariaDB) -> Pipeline:
+    """A pipeline that reads the MariaDB server."""
+    pipeline.connections["source"] = maria.connection()
+    return pipeline

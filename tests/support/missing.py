@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 #: What may be named in TESTS_REQUIRE, with commas between: a machine that lacks it then fails instead of skipping.
-OPTIONAL = ("chinook", "chromium")
+OPTIONAL = ("chinook", "chromium", "mariadb")
 
 
 def left_out(what: str, why: str) -> NoReturn:

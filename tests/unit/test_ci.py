@@ -51,12 +51,11 @@ def test_the_fast_tests_check_the_dags() -> None:
 def test_the_whole_suite_leaves_out_nothing_but_what_it_says() -> None:
     steps = JOBS["all"]["steps"]
     (suite,) = [step for step in steps if step.get("run") == "make test"]
-    assert suite["env"] == {"TESTS_REQUIRE": "chromium"}  # which is there:
-    assert steps.index(suite) > next(
-        number
-        for number, step in enumerate(steps)
-        if "playwright install --with-deps chromium" in step.get("run", "")
-    )
+    assert suite["env"] == {"TESTS_REQUIRE": "chromium,mariadb"}  # which are there:
+    for install in ("playwright install --with-deps chromium", "apt-get install -y -qq mariadb-server"):
+        assert steps.index(suite) > next(
+            number for number, step in enumerate(steps) if install in step.get("run", "")
+        )
 
 
 def test_every_file_that_a_step_names_exists() -> None:

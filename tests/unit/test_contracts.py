@@ -109,7 +109,7 @@ BAD_SOURCES = {
     + ACCEPTED,
     "upstreams: [] > upstreams: none": "11: upstreams: not allowed | 'none' | a list (a mapping with name, freshness_query,"
     f" max_age); or {ACCEPTED}",
-    "kind: postgres > kind: mysql": "2: kind: not allowed | 'mysql' | postgres",
+    "kind: postgres > kind: oracle": "2: kind: not allowed | 'oracle' | postgres, mysql",
     "source: shop > source: Shop": [
         "1: source: differs from the file's name; one finds a contract by its name | 'Shop' | shop, or rename the file",
         "1: source: not allowed | 'Shop' | lower case letters, digits and underscores, starting with a letter, 48 at most",
@@ -124,7 +124,7 @@ BAD_SOURCES = {
     "start: 2026-01-01 > start: 2026-01-01, timezone: Berlin": "6: schedule.timezone: not allowed | 'Berlin' |"
     " the name of a time zone, such as UTC or Europe/Berlin",
     # missing, unknown, misspelt
-    "kind: postgres\n > ": "1: kind: missing field | nothing | postgres. Kind of system",
+    "kind: postgres\n > ": "1: kind: missing field | nothing | postgres, mysql. Kind of system; mysql is MariaDB, too",
     "keeps: forever > keep: forever": "8: keep: unknown field; did you mean 'keeps'? | 'forever' | {fields}",
     "team: sales > tame: sales": "5: owner.tame: unknown field; did you mean 'team'? | 'sales' | team, contact",
     ", contact: sales@example.org > ": "5: owner.contact: missing field | nothing | text. An address that a person reads",

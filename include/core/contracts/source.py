@@ -99,7 +99,7 @@ class SourceContract(DagContract):
     source: Identifier = Field(
         description="Its name, and that of the file; raw_<source> is its schema in the warehouse."
     )
-    kind: Literal["postgres"] = Field(description="Kind of system.")
+    kind: Literal["postgres", "mysql"] = Field(description="Kind of system; mysql is MariaDB, too.")
     connection: Text = Field(description="The Airflow connection to it.")
     privacy_keys: Text | None = Field(
         default=None,
@@ -173,6 +173,11 @@ class SourceContract(DagContract):
             listed = ", ".join(timeless)
             allowed = f"none, or a mapping with by, why, until: without a cursor column no row of {listed} is the newest"
             faults.add("duplicates", received=self.duplicates, allowed=allowed)
+        if self.kind != "postgres":
+            for number, stream in enumerate(self.streams):
+                if stream.by_xmin:
+                    allowed = "a column that is stamped at every change: only kind: postgres has xmin"
+                    faults.add("streams", number, "cursor", received=stream.cursor, allowed=allowed)
         check_source(faults, self)
         faults.raise_any()
         return self

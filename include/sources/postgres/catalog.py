@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from include.core.changes import Change, Found, Known, compare, refuse
+from include.core.changes import Change, Known, refuse
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError, SourceForbidden
-from include.core.schema import Column, StreamSchema
+from include.core.schema import StreamSchema
+from include.sources.comparison import shape
 from include.sources.postgres.types import CatalogType, column_for
 
 _TABLE = """
@@ -188,34 +189,5 @@ def _read_shape(
     table_oid: int,
     before: Known,
 ) -> tuple[StreamSchema | None, tuple[Change, ...]]:
-    where = f"source {contract.source!r}, stream {stream.name!r}"
-    found = catalog_types(connection, table_oid)
-    differs = compare(
-        contract,
-        stream,
-        [Found(column.column, column.declared, column.number) for column in found],
-        primary_key(connection, table_oid),
-        before,
-        table_oid,
-    )
-    if any(change.answer == "freeze" for change in differs.changes):
-        return None, differs.changes
-    columns: list[Column] = []
-    for column in found:
-        if column.column in differs.names:
-            name = differs.names[column.column]
-            rule = stream.columns.get(name)
-            as_text = bool(rule and (rule.carry or rule.protect))
-            columns.append(replace(column_for(column, where=where, as_text=as_text), name=name))
-            if name != column.column:
-                columns[-1] = replace(columns[-1], source_name=column.column)
-    schema = StreamSchema(tuple(columns), stream.primary_key, table_oid)
-    if stream.stamp and schema.column(stream.stamp).carrier not in ("timestamp", "timestamptz"):
-        raise ContractError(
-            f"cursor {stream.stamp!r} is no time",
-            where=where,
-            received=schema.column(stream.stamp).source_type,
-            allowed="timestamp with time zone, or timestamp without (read as UTC)",
-            todo="choose another cursor, or mode: snapshot",
-        )
-    return schema, differs.changes
+    found, key = catalog_types(connection, table_oid), primary_key(connection, table_oid)
+    return shape(contract, stream, found, key, before, column_for, table_oid)

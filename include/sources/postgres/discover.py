@@ -160,7 +160,7 @@ def _column(found: CatalogType, facts: dict[str, Any]) -> FoundColumn:
         beyond=bool(facts["beyond"])
         and (family in ("date", "timestamp", "timestamptz") or found.name == "numeric"),
         indexed=facts["indexed"],
-        stamped_by=facts["stamped_by"] or "",
+        stamped_by=f"trigger {facts['stamped_by']}" if facts["stamped_by"] else "",
         comment=facts["comment"] or "",
     )
 

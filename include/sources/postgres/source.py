@@ -23,11 +23,12 @@ from include.core.interval import show_duration
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
+from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.types import expression
-from include.sources.postgres.values import arrow_schema, exact
+from include.sources.postgres.values import exact
 
 # Text forms that do not depend on the server's settings; `row_security = off` makes a policy an error instead of fewer
 # rows; an empty search path makes the catalog name every type that is not built in with its schema.

@@ -58,7 +58,7 @@ class CatalogType:
     number: int = 0
 
 
-def column_for(found: CatalogType, *, where: str, as_text: bool = False) -> Column:
+def column_for(found: CatalogType, where: str, as_text: bool = False) -> Column:
     """Decide how a column travels.
 
     :raises TypeNotExact: the type has no exact text form.
