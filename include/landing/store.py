@@ -6,6 +6,7 @@ The connection's login and password are the access key; its extra holds `bucket`
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import boto3
@@ -48,12 +49,14 @@ class ObjectStore:
             ),
         )
 
-    def put(self, key: str, body: bytes | memoryview) -> None:
+    def put(self, key: str, body: bytes | io.BytesIO) -> None:
         """Write one object.
 
         :raises Unreachable: the store does not answer. :raises TerminalError: it refuses us.
         """
-        self._call("put_object", key, Body=bytes(body) if isinstance(body, memoryview) else body)
+        if isinstance(body, io.BytesIO):
+            body.seek(0)  # sent as it is, without a copy
+        self._call("put_object", key, Body=body)
 
     def get(self, key: str) -> bytes:
         """One object's bytes.

@@ -16,6 +16,7 @@ from include.core.errors import (
 from include.flows.books import unbalanced
 from include.flows.setup import set_up_warehouse
 from include.flows.status import last_good, last_loads
+from include.landing import parts as landing_parts
 from include.landing import zone
 from include.warehouse.rebuild import Held, Rebuilt
 from tests.support.pipeline import PASSWORDS, Pipeline, contract
@@ -167,7 +168,7 @@ def test_memory_is_bounded_by_a_part_and_not_by_the_table(
         slices = (batch.slice(at, 500) for batch in batches for at in range(0, batch.num_rows, 500))
         return write(self, *name, slices, part_bytes=200_000, **options)
 
-    monkeypatch.setattr(zone, "ROW_GROUP_ROWS", 500)
+    monkeypatch.setattr(landing_parts, "ROW_GROUP_ROWS", 500)
     monkeypatch.setattr(zone.LandingZone, "write_rows", in_small_parts)
     pipeline.at_source(
         "create table wide as select i as id, (select string_agg(md5(i || '-' || k), '') from generate_series(1, 40) k) as v"

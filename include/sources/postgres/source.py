@@ -42,6 +42,8 @@ SETTINGS = {
     "search_path": "pg_catalog",
     "client_encoding": "UTF8",
 }
+# Batches of so many bytes: several fit into a row group of the landing zone, and few are in memory at once.
+BATCHES = {"adbc.postgresql.batch_size_hint_bytes": str(4 * 1024 * 1024)}
 
 
 class PostgresSource:
@@ -200,6 +202,7 @@ class PostgresSnapshot:
             self._reader() as connection,
             connection.cursor() as cursor,
         ):
+            cursor.adbc_statement.set_options(**BATCHES)
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
                 self._check_age(where)

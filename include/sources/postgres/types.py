@@ -33,6 +33,8 @@ _AS_TEXT = frozenset(
     " regprocedure regrole regtype aclitem pg_node_tree pg_ndistinct pg_dependencies pg_mcv_list"
     " pg_brin_bloom_summary pg_brin_minmax_multi_summary gtsvector refcursor".split()
 )
+# What the driver hands out as the very text that `::text` would give, which the server need not make a value of first.
+_TEXT_ON_THE_WIRE = frozenset(("json", "jsonb"))
 _MAX_DECIMAL_DIGITS = 38
 
 
@@ -119,6 +121,8 @@ def expression(column: Column) -> sql.Composable:
     if column.raw_type == "numeric":
         # money, or a domain over it: its own text depends on the server's locale; numeric stays as it is
         return sql.SQL("{}::numeric::text").format(name)
+    if column.raw_type in _TEXT_ON_THE_WIRE:
+        return name
     if column.carrier in ("decimal", "text"):
         return sql.SQL("{}::text").format(name)
     return name

@@ -35,6 +35,8 @@ def _exact_array(array: pa.Array, column: Column, kind: pa.DataType, where: str)
             raise _not_exact(column, where, received, "finite numbers of the declared precision") from None
     if column.carrier in ("date", "timestamp", "timestamptz"):
         _check_range(array, column, kind, where)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage  # JSON is text of its own
     return array.cast(kind)
 
 
