@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 
 from include.core.errors import NotLanded
 from include.core.manifest import Manifest, Part
-from include.landing.parts import ROW_GROUP_ROWS, write_parts
+from include.landing.parts import write_parts
 from include.landing.store import ObjectStore
 
 PART_BYTES = 16 * 1024 * 1024
+READ_ROWS = 32 * 1024
 
 
 class LandingZone:
@@ -69,7 +70,7 @@ class LandingZone:
                     allowed=f"{part.bytes} bytes with SHA-256 {part.sha256}",
                     todo="find out who writes into the landing zone, then extract again",
                 )
-            yield from pq.ParquetFile(pa.BufferReader(body)).iter_batches(batch_size=ROW_GROUP_ROWS)
+            yield from pq.ParquetFile(pa.BufferReader(body)).iter_batches(batch_size=READ_ROWS)
 
     def commit(self, manifest: Manifest, moment: datetime) -> str:
         """Write the manifest; from now on the load has landed. Returns the manifest's key."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-import pyarrow.csv
 from psycopg import sql
 
 from include.core.errors import NotLanded
 from include.core.schema import StreamSchema
+from include.warehouse.copying import ahead, copied
 
 SCHEMA = "staging_batches"
-_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
 
 
 def table_name(load_id: int, stream: str, *, keys: bool = False) -> str:
@@ -38,8 +36,8 @@ def stage(
 ) -> int:
     """Fill a staging batch by COPY. It has no constraints: the audit is what judges it.
 
-    Text goes through the warehouse's input functions, so every type that its source wrote exactly is read exactly.
-    Written anew each time, so a second try leaves one batch. Returns the rows it holds.
+    What travels as text goes through the warehouse's input functions, so every type that its source wrote exactly is read
+    exactly. Written anew each time, so a second try leaves one batch. Returns the rows it holds.
 
     :raises NotLanded: it holds another number of rows than the manifest lists.
     """
@@ -57,9 +55,12 @@ def stage(
         )
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.columns)
         with session.cursor() as cursor:
-            with cursor.copy(sql.SQL("copy {} ({}) from stdin (format csv)").format(name, columns)) as copy:
-                for batch in batches:
-                    copy.write(_csv(batch))
+            # Frozen, as nobody has seen the table before: whoever reads it first need not write it once more.
+            form, blocks = copied(schema, batches)
+            statement = sql.SQL("copy {} ({}) from stdin (format {}, freeze)")
+            with cursor.copy(statement.format(name, columns, sql.SQL(form))) as copy:
+                for block in ahead(blocks):
+                    copy.write(block)
             held = cursor.rowcount
         if held != expected:
             raise NotLanded(
@@ -72,12 +73,6 @@ def stage(
     # The planner knows nothing of a table that was just filled, and the audit and the merge are about to join it.
     session.execute(sql.SQL("analyze {}").format(name))
     return held
-
-
-def _csv(batch: pa.RecordBatch) -> memoryview:
-    sink = io.BytesIO()
-    pyarrow.csv.write_csv(batch, sink, _OPTIONS)
-    return sink.getbuffer()
 
 
 def drop(session: psycopg.Connection[Any], source: str) -> None:
