@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -27,6 +29,7 @@ from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
+from include.sources.postgres.ranges import page_ranges, together
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import exact
 
@@ -138,6 +141,7 @@ class PostgresSource:
             watcher=watcher,
             until=time.monotonic() + self._contract.impact.longest_snapshot.total_seconds(),
             longest=self._contract.impact.longest_snapshot,
+            permits=threading.Semaphore(self._contract.impact.connections),
             name=name,
             uri=self._uri,
             where=self._where,
@@ -146,7 +150,7 @@ class PostgresSource:
 
 @dataclass
 class PostgresSnapshot:
-    """See `include.sources.Snapshot`. Connections are kept for the next stream, one for each thread that reads."""
+    """See `include.sources.Snapshot`. Connections are kept for the next read; `permits` bounds how many read at once."""
 
     server: str
     position: tuple[int, ...]
@@ -159,6 +163,7 @@ class PostgresSnapshot:
     watcher: psycopg.Connection[Any]
     until: float
     longest: timedelta
+    permits: threading.Semaphore
     name: str
     uri: str
     where: str
@@ -168,6 +173,9 @@ class PostgresSnapshot:
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:
         schema = self.schemas[stream.name]
+        if since is None and before is None:
+            with translated(f"{self.where}, stream {stream.name!r}"):
+                return self._read(stream, schema, *page_ranges(self.watcher, self.storage[stream.name]))
         return self._read(stream, schema, selection.within(schema, stream, since, before))
 
     def mark(self, stream: Stream) -> TransactionMark | None:
@@ -187,6 +195,25 @@ class PostgresSnapshot:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
 
     def _read(
+        self, stream: Stream, schema: StreamSchema, *conditions: sql.Composable
+    ) -> Iterator[pa.RecordBatch]:
+        where = f"{self.where}, stream {stream.name!r}"
+        readers = [partial(self._range, stream, schema, condition) for condition in conditions]
+        for batch in together(readers, self.permits):
+            self._check_age(where)
+            yield batch
+        with translated(where):
+            found = catalog.storage(self.watcher, *self.tables[stream.name])
+        if found != self.storage[stream.name]:
+            raise TransientError(
+                "the table was truncated, rewritten or replaced while it was read",
+                where=where,
+                received=self.tables[stream.name][1],
+                allowed="TRUNCATE, ALTER TABLE, DETACH PARTITION and swaps of names before or after a read",
+                todo="nothing, when this is seldom: the next attempt reads what is there then",
+            )
+
+    def _range(
         self, stream: Stream, schema: StreamSchema, condition: sql.Composable
     ) -> Iterator[pa.RecordBatch]:
         where = f"{self.where}, stream {stream.name!r}"
@@ -205,16 +232,7 @@ class PostgresSnapshot:
             cursor.adbc_statement.set_options(**BATCHES)
             cursor.execute(query.as_string(None))
             for batch in cursor.fetch_record_batch():
-                self._check_age(where)
                 yield exact(batch, schema, target, where)
-            if catalog.storage(self.watcher, *self.tables[stream.name]) != self.storage[stream.name]:
-                raise TransientError(
-                    "the table was truncated, rewritten or replaced while it was read",
-                    where=where,
-                    received=self.tables[stream.name][1],
-                    allowed="TRUNCATE, ALTER TABLE, DETACH PARTITION and swaps of names before or after a read",
-                    todo="nothing, when this is seldom: the next attempt reads what is there then",
-                )
 
     def _check_age(self, where: str) -> None:
         if time.monotonic() > self.until:
