@@ -6,13 +6,14 @@ Readers see only parts that a manifest lists, so a part written by an attempt th
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from include.core.changes import Change
 from include.core.schema import StreamSchema
 
 FORMAT = 1
+_NO_SCHEMA = StreamSchema(())
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,12 @@ class Manifest:
         return next(stream for stream in self.streams if stream.stream == name)
 
     def to_bytes(self) -> bytes:
-        data: dict[str, Any] = asdict(self)
-        for row, stream in zip(data["streams"], self.streams, strict=True):
-            row["schema"] = stream.schema.to_json() | {"fingerprint": stream.schema.fingerprint}
+        streams = [
+            asdict(replace(stream, schema=_NO_SCHEMA))
+            | {"schema": stream.schema.to_json() | {"fingerprint": stream.schema.fingerprint}}
+            for stream in self.streams
+        ]
+        data: dict[str, Any] = asdict(replace(self, streams=())) | {"streams": streams}
         return json.dumps(data, indent=1, sort_keys=True).encode()
 
     @classmethod

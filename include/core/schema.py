@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 #: How a value travels through the landing zone. `text` is the source's own exact text form, which the warehouse's
@@ -59,7 +60,7 @@ class StreamSchema:
         """The same stream with only these columns."""
         return StreamSchema(tuple(self.column(name) for name in names), self.primary_key, self.table)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Equal for equal shapes: names, types, order, nullability and key; 16 hex digits."""
         shape = self.to_json()
@@ -72,7 +73,7 @@ class StreamSchema:
     def to_json(self) -> dict[str, Any]:
         # What says nothing is not written, so that shapes from before there was such a thing keep their fingerprints.
         columns = [
-            {name: value for name, value in asdict(column).items() if name in _ALWAYS or value}
+            {name: value for name, value in vars(column).items() if name in _ALWAYS or value}
             for column in self.columns
         ]
         known = {"table": self.table} if self.table else {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import Connection
@@ -25,17 +25,20 @@ select c.oid, c.relkind, has_table_privilege(c.oid, 'SELECT') as readable,
 """
 
 _COLUMNS = """
-with recursive resolve(attnum, typid, typmod) as (
-    select attnum, atttypid, atttypmod from pg_attribute where attrelid = %(table)s and attnum > 0 and not attisdropped
+with recursive resolve(attrelid, attnum, typid, typmod) as (
+    select attrelid, attnum, atttypid, atttypmod from pg_attribute
+     where attrelid = any (%(tables)s) and attnum > 0 and not attisdropped
     union all
-    select r.attnum, t.typbasetype, t.typtypmod from resolve r join pg_type t on t.oid = r.typid where t.typtype = 'd'
+    select r.attrelid, r.attnum, t.typbasetype, t.typtypmod
+      from resolve r join pg_type t on t.oid = r.typid where t.typtype = 'd'
 )
-select a.attname as column, not a.attnotnull as nullable, format_type(a.atttypid, a.atttypmod) as declared,
+select a.attrelid::bigint as table, a.attname as column, not a.attnotnull as nullable,
+       format_type(a.atttypid, a.atttypmod) as declared,
        format_type(r.typid, r.typmod) as resolved, t.typname as name, n.nspname as namespace, t.typtype::text as kind,
        r.typmod as typmod, e.typname as element_name, en.nspname as element_namespace, e.typtype::text as element_kind,
        eb.typname as element_base, a.attnum::int as number
   from pg_attribute a
-  join resolve r on r.attnum = a.attnum
+  join resolve r on r.attrelid = a.attrelid and r.attnum = a.attnum
   join pg_type t on t.oid = r.typid and t.typtype <> 'd'
   join pg_namespace n on n.oid = t.typnamespace
   left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
@@ -48,17 +51,17 @@ select a.attname as column, not a.attnotnull as nullable, format_type(a.atttypid
     )
     select b.typname from below join pg_type b on b.oid = below.typid where b.typtype <> 'd'
   ) eb on true
- where a.attrelid = %(table)s and a.attnum > 0 and not a.attisdropped
- order by a.attnum
+ where a.attrelid = any (%(tables)s) and a.attnum > 0 and not a.attisdropped
+ order by a.attrelid, a.attnum
 """
 
-_PRIMARY_KEY = """
-select a.attname as column
+_PRIMARY_KEYS = """
+select i.indrelid::bigint, a.attname
   from pg_index i
   cross join unnest(i.indkey::int2[]) with ordinality k(attnum, place)
   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
- where i.indrelid = %s and i.indisprimary
- order by k.place
+ where i.indrelid = any (%s) and i.indisprimary
+ order by i.indrelid, k.place
 """
 
 _STORAGE = """
@@ -89,15 +92,33 @@ select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 READABLE_KINDS = ("r", "p", "v", "m", "f")
 
 
+@dataclass
+class Described:
+    """A table's columns in their order, and the columns of its primary key in the key's order, none when it has no key."""
+
+    columns: list[CatalogType] = field(default_factory=list)
+    key: tuple[str, ...] = ()
+
+
+def describe(connection: Connection[Any], tables: Iterable[int]) -> dict[int, Described]:
+    """What the catalog says of tables, by their oids: two questions, however many they are."""
+    found = {table: Described() for table in tables}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(_COLUMNS, {"tables": list(found)}):
+            found[row.pop("table")].columns.append(CatalogType(**row))
+    for table, column in connection.execute(_PRIMARY_KEYS, (list(found),)):
+        found[table].key += (column,)
+    return found
+
+
 def catalog_types(connection: Connection[Any], table_oid: int) -> list[CatalogType]:
     """The columns of a table in their order."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return [CatalogType(**row) for row in cursor.execute(_COLUMNS, {"table": table_oid})]
+    return describe(connection, [table_oid])[table_oid].columns
 
 
 def primary_key(connection: Connection[Any], table_oid: int) -> tuple[str, ...]:
     """The columns of a table's primary key in the key's order; empty when it has none."""
-    return tuple(row[0] for row in connection.execute(_PRIMARY_KEY, (table_oid,)))
+    return describe(connection, [table_oid])[table_oid].key
 
 
 def storage(connection: Connection[Any], table_oid: int, name: str) -> tuple[Any, ...]:
@@ -172,8 +193,9 @@ def read_shapes(
     :param tables: oid and name of each stream's table. :param before: what is known from the loads before.
     :raises SchemaChanged: naming every difference, of all streams, that the contract does not let pass.
     """
+    described = describe(connection, {oid for oid, _ in tables.values()})
     read = {
-        stream.name: _read_shape(connection, contract, stream, tables[stream.name][0], before)
+        stream.name: _read_shape(contract, stream, tables[stream.name][0], described, before)
         for stream in streams
     }
     changes = {name: found for name, (_, found) in read.items()}
@@ -183,11 +205,11 @@ def read_shapes(
 
 
 def _read_shape(
-    connection: Connection[Any],
     contract: SourceContract,
     stream: Stream,
     table_oid: int,
+    described: Mapping[int, Described],
     before: Known,
 ) -> tuple[StreamSchema | None, tuple[Change, ...]]:
-    found, key = catalog_types(connection, table_oid), primary_key(connection, table_oid)
-    return shape(contract, stream, found, key, before, column_for, table_oid)
+    table = described[table_oid]
+    return shape(contract, stream, table.columns, table.key, before, column_for, table_oid)
