@@ -1,162 +1,146 @@
-"""What each step of an ingest costs, as a ratio to the least that Postgres itself needs for it, in the same run.
+"""What each step of an ingest costs, as a ratio to the least that Postgres itself needs for it, in the same turn.
 
-    BENCH_ROWS=5000000 make bench
+    BENCH_ROWS=1000,100000,5000000 make bench
 
-The steps and their limits run in turns, so that a busy moment of the machine hits both; the median of the turns counts.
+Every step is a process of its own. Steps, limits and dlt take turns, so that a busy moment of the machine hits all of them;
+the median of the turns' ratios counts.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import statistics
-import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from pathlib import Path
 
-import psycopg
 import pytest
 
-from include.core.interval import Interval
-from include.flows.extract import extract
-from include.flows.load import stage
-from include.flows.publish import close, publish
-from include.flows.source_run import SourceRun
-from include.stack import postgres
-from include.warehouse import ledger, staging
-from include.warehouse.connect import connected
-from tests.support.pipeline import Pipeline, contract
+from include.warehouse import staging
+from tests.benchmarks.measured import HEAD, Bench, Cost, in_turns
+from tests.benchmarks.tables import LINEITEM, MIXED, SMALL, described, fill_lineitem, fill_mixed, fill_small
+from tests.support.pipeline import Pipeline
+from tests.support.stack import S3Store
 
-ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
-TURNS = 3
+ROWS = [int(rows) for rows in os.environ.get("BENCH_ROWS", "1000,100000").split(",")]
+TABLES = [int(tables) for tables in os.environ.get("BENCH_TABLES", "1,10,200").split(",")]
+TURNS = int(os.environ.get("BENCH_TURNS", "3"))
 #: Peak memory of the process, whatever the rows: the promise that this benchmark holds.
-MOST_MEMORY_MB = 700
-
-COLUMNS = {
-    "id": "bigint",
-    "customer": "integer",
-    "total": "numeric(12,2)",
-    "rate": "double precision",
-    "status": "text",
-    "note": "text",
-    "paid": "boolean",
-    "placed_on": "date",
-    "extra": "jsonb",
-    "reference": "uuid",
-    "updated_at": "timestamp with time zone",
-}
-FILL = """
-insert into big select i, i %% 50000, i / 7.0, i / 3.0, (array['new', 'paid', 'sent'])[1 + i %% 3],
-       'a note of some length, number ' || i, i %% 2 = 0, date '2024-01-01' + (i %% 700)::int,
-       jsonb_build_object('n', i, 'tags', array['a', 'b']), md5(i::text)::uuid,
-       timestamptz '2026-01-01' + i * interval '1 second'
-  from generate_series(1, %s) i
-"""
+MOST_MEMORY_MB = 400
 
 
-@dataclass
-class Timings:
-    """Seconds of a step and of its limit, turn by turn."""
-
-    ours: list[float] = field(default_factory=list)
-    limit: list[float] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(a / b for a, b in zip(self.ours, self.limit, strict=True))
-
-
-@pytest.fixture
-def source(pipeline: Pipeline) -> Pipeline:
-    body = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    pipeline.at_source(f"create table big ({body}, primary key (id))")
-    pipeline.at_source(FILL, ROWS)
-    pipeline.at_source("vacuum analyze big")
-    return pipeline
-
-
-def test_an_ingest_beside_what_postgres_itself_needs(
-    source: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
-    big = contract(
-        "bench",
-        [
-            {
-                "name": "big",
-                "table": "public.big",
-                "primary_key": ["id"],
-                "mode": "incremental",
-                "cursor": "updated_at",
-                "columns": {name: {"type": kind} for name, kind in COLUMNS.items()},
-            }
-        ],
-    )
-    steps = {name: Timings() for name in ("extract", "stage", "publish")}
-    for turn in range(TURNS):
-        _turn(source, source.run(big, f"turn {turn}"), steps)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _show(capsys: pytest.CaptureFixture[str], title: str, lines: list[object]) -> None:
     with capsys.disabled():
-        print(
-            f"\n{ROWS:,} rows x {len(COLUMNS)} columns, median of {TURNS} turns; peak memory {memory:,.0f} MB"
+        print(f"\n\n{title}, {TURNS} turns\n\n{HEAD}")
+        for line in lines:
+            print(line)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("table", [MIXED, LINEITEM], ids=lambda table: table.name)
+def test_one_table_beside_what_postgres_itself_needs(
+    pipeline: Pipeline,
+    s3_store: S3Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    table: object,
+    rows: int,
+) -> None:
+    one = MIXED if table is MIXED else LINEITEM
+    if one is MIXED:
+        fill_mixed(pipeline, rows)
+    else:
+        fill_lineitem(pipeline, rows, tmp_path)
+    bench, binary = Bench(pipeline, s3_store, described(one)), tmp_path / "rows"
+    bench.psql(pipeline.source, rf"\copy {one.name} to {binary} (format binary)")
+
+    def batch() -> str:
+        return f"{staging.SCHEMA}.{staging.table_name(bench.load, one.name)}"
+
+    def copy_in() -> Cost:
+        pipeline.at_warehouse("drop table if exists public.copied")
+        pipeline.at_warehouse(f"create unlogged table public.copied ({one.ddl})")
+        return bench.psql(pipeline.warehouse, rf"\copy public.copied from {binary} (format binary)")
+
+    def insert() -> Cost:
+        pipeline.at_warehouse("drop table if exists public.bare")
+        pipeline.at_warehouse(f"create table public.bare ({one.ddl}, primary key ({', '.join(one.key)}))")
+        statement = f"insert into public.bare table {batch()} on conflict ({', '.join(one.key)}) do nothing"
+        cost = bench.psql(pipeline.warehouse, statement)
+        pipeline.at_warehouse("drop schema if exists raw_bench cascade")
+        return cost
+
+    lines = in_turns(TURNS, [
+        ("COPY out", lambda: bench.psql(pipeline.source, rf"\copy {one.name} to /dev/null (format binary)"), "COPY out"),
+        ("extract", lambda: bench.ours("extract"), "COPY out"),
+        ("dlt to S3", lambda: bench.dlt("s3"), "COPY out"),
+        ("COPY in", copy_in, "COPY in"),
+        ("stage", lambda: bench.ours("stage"), "COPY in"),
+        ("insert", insert, "insert"),
+        ("publish", lambda: bench.ours("publish"), "insert"),
+        ("dlt to Postgres", lambda: bench.dlt("postgres"), "COPY in"),
+    ])  # fmt: skip
+    _show(capsys, f"{one.name}, {rows:,} rows", list(lines))
+    assert (
+        pipeline.same(one.name, f"raw_bench.{one.name}", ", ".join(one.columns)) if rows <= 100_000 else True
+    )
+    assert (
+        max(cost.peak for line in lines if not line.name.startswith("dlt") for cost in line.costs)
+        < MOST_MEMORY_MB
+    )
+
+
+@pytest.mark.parametrize("tables", TABLES)
+def test_many_small_tables_beside_one_session_of_copy(
+    pipeline: Pipeline, s3_store: S3Store, capsys: pytest.CaptureFixture[str], tables: int
+) -> None:
+    fill_small(pipeline, tables, 1000)
+    names = [f"small_{number}" for number in range(tables)]
+    bench = Bench(pipeline, s3_store, described(SMALL, *names))
+    copies = [rf"\copy {name} to /dev/null (format binary)" for name in names]
+    lines = in_turns(TURNS, [
+        ("COPY out", lambda: bench.psql(pipeline.source, *copies), "COPY out"),
+        ("extract", lambda: bench.ours("extract"), "COPY out"),
+        ("dlt to S3", lambda: bench.dlt("s3"), "COPY out"),
+    ])  # fmt: skip
+    _show(capsys, f"{tables} tables of 1,000 rows", list(lines))
+    assert bench.load
+
+
+@pytest.mark.parametrize("rows", [rows for rows in ROWS if rows >= 100_000])
+def test_an_increment_costs_what_has_changed(
+    pipeline: Pipeline, s3_store: S3Store, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
+    fill_mixed(pipeline, rows)
+    bench = Bench(pipeline, s3_store, described(MIXED))
+    for step in ("extract", "stage", "publish"):
+        bench.ours(step)
+    columns = ", ".join(MIXED.columns)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in MIXED.columns if name != "id")
+    pipeline.at_warehouse(f"create table public.bare ({MIXED.ddl}, primary key (id))")
+    pipeline.at_warehouse(f"insert into public.bare select {columns} from raw_bench.mixed")
+    pipeline.at_warehouse("vacuum analyze public.bare")
+    pipeline.at_warehouse("vacuum analyze raw_bench.mixed")
+    changed = rows // 50
+
+    def change() -> Cost:
+        return bench.psql(
+            pipeline.source,
+            "update mixed set customer = customer + 1, updated_at = clock_timestamp() + interval '1 year' where id % 50 = 1",
         )
-        for name, timings in steps.items():
-            ours, limit = statistics.median(timings.ours), statistics.median(timings.limit)
-            print(f"  {name:<8} {ours:7.2f} s   limit {limit:7.2f} s   ratio {timings.ratio:5.2f}")
-    assert memory < MOST_MEMORY_MB
 
+    def insert() -> Cost:
+        batch = f"{staging.SCHEMA}.{staging.table_name(bench.load, 'mixed')}"
+        statement = f"insert into public.bare table {batch} on conflict (id) do update set {changes}"
+        return bench.psql(pipeline.warehouse, statement)
 
-def _turn(source: Pipeline, run: SourceRun, steps: dict[str, Timings]) -> None:
-    now = Interval(None, datetime.now(timezone.utc))
-    steps["extract"].limit.append(_seconds(lambda: _copy_out(source)))
-    started = time.perf_counter()
-    landed = extract(run, now, full_refresh=True)
-    steps["extract"].ours.append(time.perf_counter() - started)
-
-    steps["stage"].ours.append(_seconds(lambda: stage(run, landed.load_id, "big")))
-    table = f"{staging.SCHEMA}.{staging.table_name(landed.load_id, 'big')}"
-    steps["stage"].limit.append(_seconds(lambda: _copy_through(source, table)))
-
-    _accept(source, landed.load_id)
-    source.at_warehouse("drop table if exists public.bare")
-    source.at_warehouse(f"create table public.bare as table {table} with no data")
-    source.at_warehouse("alter table public.bare add primary key (id)")
-    bare = f"insert into public.bare table {table} on conflict (id) do nothing"
-    steps["publish"].limit.append(_seconds(lambda: source.at_warehouse(bare)))
-    source.at_warehouse("drop schema if exists raw_bench cascade")
-    steps["publish"].ours.append(_seconds(lambda: publish(run, landed.load_id)))
-    close(run, landed.load_id)
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
-
-
-def _copy_out(pipeline: Pipeline) -> None:
-    """The limit of extract: the source sends every row, and nobody looks at them."""
-    psql = str(postgres.package_binaries() / "psql")
-    command = [psql, pipeline.source, "-qc", r"\copy big to /dev/null (format binary)"]
-    subprocess.run(command, check=True)
-
-
-def _copy_through(pipeline: Pipeline, table: str) -> None:
-    """The limit of stage: the same rows in binary form into a table like the staging batch."""
-    pipeline.at_warehouse("drop table if exists public.limit_of_stage")
-    pipeline.at_warehouse(f"create unlogged table public.limit_of_stage as table {table} with no data")
-    with psycopg.connect(pipeline.warehouse) as reader, psycopg.connect(pipeline.warehouse) as writer:
-        with (
-            reader.cursor().copy(f"copy {table} to stdout (format binary)".encode()) as rows,
-            writer.cursor().copy(b"copy public.limit_of_stage from stdin (format binary)") as into,
-        ):
-            for block in rows:
-                into.write(block)
-        writer.commit()
-
-
-def _accept(pipeline: Pipeline, load_id: int) -> None:
-    """What an audit that finds nothing leaves in the ledger. The audit itself is not measured here."""
-    with connected(pipeline.connect("warehouse_loader")) as session:
-        ledger.record_audit(session, load_id, "big", passed=True, expectations=0, failures=[])
+    lines = in_turns(TURNS, [
+        ("change", change, "change"),
+        ("extract", lambda: bench.ours("extract", full=False), "change"),
+        ("stage", lambda: bench.ours("stage", full=False), "change"),
+        ("insert", insert, "insert"),
+        ("publish", lambda: bench.ours("publish", full=False), "insert"),
+    ])  # fmt: skip
+    _show(
+        capsys,
+        f"{changed:,} changes in {rows:,} rows (extract, stage: beside the UPDATE at the source)",
+        list(lines),
+    )
+    assert pipeline.at_warehouse("select count(*) from raw_bench.mixed") == [(rows,)]

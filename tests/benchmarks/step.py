@@ -1,0 +1,54 @@
+"""One step of an ingest in a process of its own, so that its memory and CPU are its own; `measured.py` starts it.
+
+Reads the pipeline, the contract, the run's id, the step and its load from stdin (pickled); writes one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import sys
+import time
+from datetime import datetime, timezone
+
+from include.core.interval import Interval
+from include.flows.extract import extract
+from include.flows.load import stage
+from include.flows.publish import close, publish
+from include.flows.source_run import SourceRun
+from include.warehouse import ledger
+from include.warehouse.connect import connected
+
+
+def _extract(run: SourceRun, _load: int, full: bool) -> int:
+    return extract(run, Interval(None, datetime.now(timezone.utc)), full_refresh=full).load_id
+
+
+def _stage(run: SourceRun, load: int, _full: bool) -> int:
+    return sum(stage(run, load, stream.name) for stream in run.contract.streams)
+
+
+def _publish(run: SourceRun, load: int, _full: bool) -> int:
+    publish(run, load)
+    close(run, load)
+    return load
+
+
+def main() -> None:
+    pipeline, contract, run_id, step, load, full = pickle.load(sys.stdin.buffer)
+    run = SourceRun(contract, pipeline.connect, run_id)
+    if step == "publish":  # what an audit that finds nothing leaves in the ledger; the audit is not measured
+        with connected(run.loader()) as session:
+            for stream in contract.streams:
+                ledger.record_audit(session, load, stream.name, passed=True, expectations=0, failures=[])
+    begun, used = time.perf_counter(), sum(os.times()[:2])
+    result = {"extract": _extract, "stage": _stage, "publish": _publish}[step](run, load, full)
+    seconds, cpu = time.perf_counter() - begun, sum(os.times()[:2]) - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "result": result}))
+
+
+if __name__ == "__main__":
+    main()
