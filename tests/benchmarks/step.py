@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
 import sys
 import time
 from datetime import datetime, timezone
@@ -46,7 +45,9 @@ def main() -> None:
     begun, used = time.perf_counter(), sum(os.times()[:2])
     result = {"extract": _extract, "stage": _stage, "publish": _publish}[step](run, load, full)
     seconds, cpu = time.perf_counter() - begun, sum(os.times()[:2]) - used
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # ru_maxrss counts the process that started this one too
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "result": result}))
 
 
