@@ -1,6 +1,7 @@
 """What each step of an ingest costs, as a ratio to the least that Postgres itself needs for it, in the same turn.
 
     BENCH_ROWS=1000,100000,5000000 make bench
+    BENCH_ROWS=5000000 BENCH_TABLES=1 BENCH_DLT=0 make bench ARGS="-k mixed"
 
 Every step is a process of its own. Steps, limits and dlt take turns, so that a busy moment of the machine hits all of them;
 the median of the turns' ratios counts.
@@ -22,6 +23,7 @@ from tests.support.stack import S3Store
 ROWS = [int(rows) for rows in os.environ.get("BENCH_ROWS", "1000,100000").split(",")]
 TABLES = [int(tables) for tables in os.environ.get("BENCH_TABLES", "1,10,200").split(",")]
 TURNS = int(os.environ.get("BENCH_TURNS", "3"))
+DLT = os.environ.get("BENCH_DLT", "1") == "1"
 #: Peak memory of the process, whatever the rows: the promise that this benchmark holds.
 MOST_MEMORY_MB = 400
 
@@ -70,12 +72,12 @@ def test_one_table_beside_what_postgres_itself_needs(
     lines = in_turns(TURNS, [
         ("COPY out", lambda: bench.psql(pipeline.source, rf"\copy {one.name} to /dev/null (format binary)"), "COPY out"),
         ("extract", lambda: bench.ours("extract"), "COPY out"),
-        ("dlt to S3", lambda: bench.dlt("s3"), "COPY out"),
+        *([("dlt to S3", lambda: bench.dlt("s3"), "COPY out")] if DLT else []),
         ("COPY in", copy_in, "COPY in"),
         ("stage", lambda: bench.ours("stage"), "COPY in"),
         ("insert", insert, "insert"),
         ("publish", lambda: bench.ours("publish"), "insert"),
-        ("dlt to Postgres", lambda: bench.dlt("postgres"), "COPY in"),
+        *([("dlt to Postgres", lambda: bench.dlt("postgres"), "COPY in")] if DLT else []),
     ])  # fmt: skip
     _show(capsys, f"{one.name}, {rows:,} rows", list(lines))
     assert (
@@ -98,7 +100,7 @@ def test_many_small_tables_beside_one_session_of_copy(
     lines = in_turns(TURNS, [
         ("COPY out", lambda: bench.psql(pipeline.source, *copies), "COPY out"),
         ("extract", lambda: bench.ours("extract"), "COPY out"),
-        ("dlt to S3", lambda: bench.dlt("s3"), "COPY out"),
+        *([("dlt to S3", lambda: bench.dlt("s3"), "COPY out")] if DLT else []),
     ])  # fmt: skip
     _show(capsys, f"{tables} tables of 1,000 rows", list(lines))
     assert bench.load
