@@ -110,6 +110,7 @@ def _compared(read: Read[Any]) -> Iterator[tuple[bool, str]]:
     from include.core.errors import TerminalError
     from include.privacy import read_keys
     from include.sources import open_source
+    from include.sources.log import open_slot
 
     contract, document = read.contract, read.document
     if contract.privacy_keys:
@@ -134,6 +135,8 @@ def _compared(read: Read[Any]) -> Iterator[tuple[bool, str]]:
         refuse(contract, {}, unread)
     except TerminalError as error:
         yield False, _placed(document, ("streams",), error)
+    if contract.logged:
+        open_slot(contract, find(contract.connection)).probe()
     if any(stream.stamp for stream in contract.streams):
         # whether the role may see open transactions; that some are open is no fault
         source.horizon(datetime.now(timezone.utc))

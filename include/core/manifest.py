@@ -46,14 +46,30 @@ class TransactionMark:
 
 
 @dataclass(frozen=True)
+class LogMark:
+    """A watermark in the source's log: what a stream of mode log goes on from.
+
+    Exactly the transactions that `snapshot` (as `pg_current_snapshot()` writes it: `xmin:xmax:xip,…`) sees are in raw. All
+    others come in the log at or after `lsn` (bytes from its beginning). That speaks of one `timeline` of the server's
+    history, and of a table with this `definition`, a digest that every change of its columns or publication alters.
+    """
+
+    snapshot: str
+    lsn: int
+    timeline: int
+    definition: str
+
+
+@dataclass(frozen=True)
 class StreamManifest:
     """One stream of a load.
 
     `parts` hold its rows. `key_parts` hold the complete set of primary keys that the source had in the same snapshot,
     where the contract asks for deletes by keys. `complete` says that `parts` are the whole table, so that what is
     missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601;
-    `mark` stands in place of the latter where rows are told apart by their transactions. `changes` is how the table differed
-    from the contract, and what the contract answered.
+    `mark` stands in place of the latter where rows are told apart by their transactions, and `log` where the source's log
+    tells of them; then `parts` hold changes instead of rows (see `include.core.log_changes`), unless they are the whole
+    table. `changes` is how the table differed from the contract, and what the contract answered.
     """
 
     stream: str
@@ -68,11 +84,17 @@ class StreamManifest:
     seconds: float
     mark: TransactionMark | None = None
     changes: tuple[Change, ...] = ()
+    log: LogMark | None = None
 
     @property
     def quarantined(self) -> bool:
         """Whether the contract holds this stream back because of how its table has changed."""
         return any(change.answer == "quarantine" for change in self.changes)
+
+    @property
+    def holds_changes(self) -> bool:
+        """Whether its parts hold changes instead of rows."""
+        return self.log is not None and not self.complete
 
     @property
     def rows(self) -> int:
@@ -138,6 +160,8 @@ class Manifest:
             if row.get("mark") is not None:
                 row["mark"] = TransactionMark.from_json(row["mark"])
             row["changes"] = tuple(Change(**change) for change in row.get("changes", ()))
+            if row.get("log") is not None:
+                row["log"] = LogMark(**row["log"])
             streams.append(StreamManifest(**row))
         data["position"] = tuple(data["position"])
         return cls(streams=tuple(streams), **data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from include.core.errors import ContractError, TransientError
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
 from include.flows.evolution import last_shapes, tell
+from include.flows.following import follow, ready, release
 from include.flows.reading import Reading, Tally
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
@@ -24,7 +27,7 @@ from include.warehouse.connect import connected
 from include.warehouse.origin import check_origin
 
 if TYPE_CHECKING:
-    from include.sources import Snapshot
+    from include.sources import Snapshot, Source
 
 log = logging.getLogger("millrace.ingest")
 
@@ -93,7 +96,7 @@ def extract(
     wanted = [reading for reading in readings if reading.wanted]
     with (
         run.lease_kept(load.load_id),
-        source.snapshot([r.stream for r in wanted], Known(before, full_refresh)) as clear,
+        _picture(run, source, wanted, known, Known(before, full_refresh)) as clear,
     ):
         opened = time.monotonic()
         snapshot = ProtectedSnapshot(clear, run.contract.streams, keys)
@@ -101,12 +104,24 @@ def extract(
         if not full_refresh:
             names = [reading.stream.name for reading in wanted]
             check_origin(known, names, run.contract.source, snapshot.server, snapshot.position)
+            release(run, known)  # where the load before could not
         moment = datetime.now(timezone.utc)
         shaped = [one.in_shape(snapshot, before.get(one.stream.name)).in_history(snapshot) for one in wanted]
+        followed = [one for one in shaped if one.stream.mode == "log"]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
-            landed = list(
-                readers.map(lambda reading: _read(run, reading, snapshot, zone, load, moment), shaped)
+            # One more tells the log of all streams; when all of them are read whole, it tells how far it goes.
+            told = (
+                readers.submit(follow, run, followed, snapshot, zone, load.load_id, moment)
+                if followed
+                else None
             )
+            landed = list(
+                readers.map(
+                    lambda reading: _read(run, reading, snapshot, zone, load, moment),
+                    [one for one in shaped if one.log_mark is None],
+                )
+            )
+        landed = _marked(run, [*landed, *(told.result() if told else ())], snapshot)
     manifest = Manifest(
         source=run.contract.source,
         load_id=load.load_id,
@@ -124,6 +139,34 @@ def extract(
         ledger.renew_lease(session, load.load_id)
         ledger.record_landed(session, manifest, key, {stream.stream: rows for stream, rows in landed})
     return Extraction(load.load_id, key, tuple(stream.stream for stream in manifest.streams if stream.moves))
+
+
+@contextmanager
+def _picture(
+    run: SourceRun,
+    source: Source,
+    wanted: list[Reading],
+    known: dict[str, ledger.Watermark],
+    shapes: Known,
+) -> Iterator[Snapshot]:
+    if any(reading.stream.mode == "log" for reading in wanted):
+        ready(run, known)
+    with source.snapshot([reading.stream for reading in wanted], shapes) as picture:
+        yield picture
+
+
+def _marked(
+    run: SourceRun, landed: list[tuple[StreamManifest, int]], snapshot: Snapshot
+) -> list[tuple[StreamManifest, int]]:
+    """The same in the order of the contract, those of mode log with where the next load goes on."""
+    order = [stream.name for stream in run.contract.streams]
+    marked = [
+        (replace(manifest, log=snapshot.log.mark(run.contract.stream(manifest.stream))), rows)
+        if manifest.mode == "log" and snapshot.log
+        else (manifest, rows)
+        for manifest, rows in landed
+    ]
+    return sorted(marked, key=lambda one: order.index(one[0].stream))
 
 
 def _read(

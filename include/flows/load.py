@@ -11,9 +11,10 @@ from include.core.contracts.source import Stream
 from include.core.errors import StaleLoad, TransientError
 from include.core.manifest import Manifest, StreamManifest
 from include.core.quoting import identifier
+from include.flows.publish import target_of
 from include.flows.source_run import SourceRun
 from include.quality import gate, suites
-from include.warehouse import ledger, staging
+from include.warehouse import changes, ledger, staging
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.ingest")
@@ -28,7 +29,12 @@ def stage(run: SourceRun, load_id: int, stream: str) -> int:
         ledger.renew_lease(session, load_id)
         landed = run.manifest(session, load_id).stream(stream)
         table, keys_table = (staging.table_name(load_id, stream, keys=keys) for keys in (False, True))
-        rows = staging.stage(session, table, landed.schema, zone.read_rows(landed.parts), landed.rows)
+        if landed.holds_changes:
+            rows = changes.stage(
+                session, target_of(run, landed), load_id, landed, zone.read_rows(landed.parts)
+            )
+        else:
+            rows = staging.stage(session, table, landed.schema, zone.read_rows(landed.parts), landed.rows)
         if landed.key_parts is not None:
             keys = landed.schema.only(landed.schema.primary_key)
             staging.stage(session, keys_table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
@@ -147,8 +153,8 @@ def _growth(
     """The time in which the new rows of a batch were generated, and how many of its rows raw holds already.
 
     The time is None when nothing is known of it: at the first load, in a backfill, and when a stream with a cursor was
-    read whole. What is read by its transactions may come many times while another one is open, so there only rows count
-    that are new to raw.
+    read whole. What is read by its transactions may come many times while another one is open, so there, and of a log, only
+    rows count that are new to raw.
     """
     if landed.mode == "incremental" and landed.mark is None:
         if landed.watermark_from is None or landed.watermark_to is None:
@@ -159,7 +165,7 @@ def _growth(
     if last is None or not session.execute("select to_regclass(%s) is not null", (raw,)).fetchone()[0]:
         return None, 0
     held = f"select count(*) from {raw} where _deleted_at is null"
-    if landed.mark is not None:
+    if landed.mark is not None or landed.log is not None:
         if landed.complete:
             return None, 0
         key = ", ".join(identifier(name) for name in landed.schema.primary_key)

@@ -10,6 +10,7 @@ from typing import Any
 from include.core.errors import BooksDoNotBalance, GateFailed, TerminalError
 from include.core.manifest import StreamManifest
 from include.flows.books import unbalanced
+from include.flows.following import check_held, release
 from include.flows.source_run import SourceRun
 from include.warehouse import ledger
 from include.warehouse import publish as warehouse
@@ -81,6 +82,8 @@ def publish(run: SourceRun, load_id: int) -> Published:
             log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in vars(counts).items()))
         rows = ledger.stream_rows(session, load_id)
         load = ledger.get_load(session, load_id)
+        known = ledger.watermarks(session, run.contract.source)
+    release(run, known)
     size = sum(stream.bytes for stream in manifest.streams)
     return Published(load_id, load.manifest or "", load.kind, tuple(rows), size, manifest.snapshot_seconds)
 
@@ -113,7 +116,7 @@ def target_of(run: SourceRun, landed: StreamManifest) -> Target:
         schema=run.contract.raw_schema,
         table=stream.name,
         shape=landed.schema,
-        sees_deletes=stream.deletes != "none",
+        sees_deletes=stream.sees_deletes,
         tombstones=stream.deleted_rows == "tombstone",
         max_delete_share=stream.max_delete_share,
         cursor=stream.stamp,
@@ -139,6 +142,7 @@ def balance(run: SourceRun, load_id: int) -> list[dict[str, Any]]:
             todo="keep the landing zone as it is and report this: it must not happen",
         )  # fmt: skip
     _check_freshness(run, {row["stream"] for row in rows}, known)
+    check_held(run)
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import TerminalError
 from include.core.interval import Interval
-from include.core.manifest import TransactionMark
+from include.core.manifest import LogMark, TransactionMark
 from include.core.schema import StreamSchema
 from include.flows.evolution import replaced
 
@@ -51,6 +51,8 @@ class Reading:
     def in_history(self, snapshot: Snapshot) -> Reading:
         """The same, but of the whole table when the source's history is not the one that its mark speaks of."""
         why = snapshot.anew(self.stream, self.mark) if self.mark else ""
+        if self.log_mark and snapshot.log:
+            why = snapshot.log.anew(self.stream, self.log_mark)
         if not why:
             return self
         log.info("%s: the whole table is read: %s", self.stream.name, why)
@@ -63,7 +65,7 @@ class Reading:
     @property
     def complete(self) -> bool:
         """Whether what is read is the whole table, so that what it lacks no longer exists."""
-        return self.since is None and self.before is None and self.mark is None
+        return self.since is None and self.before is None and self.mark is None and self.log_mark is None
 
     @property
     def keys(self) -> bool:
@@ -76,6 +78,13 @@ class Reading:
         if not self.stream.by_xmin or self.past or self.full_refresh or self.known is None:
             return None
         return self.known.mark
+
+    @property
+    def log_mark(self) -> LogMark | None:
+        """What the source's log tells since then is read; None for a stream that is not read by the log."""
+        if self.stream.mode != "log" or self.past or self.full_refresh or self.known is None:
+            return None
+        return self.known.log
 
     @property
     def since(self) -> datetime | None:

@@ -25,6 +25,7 @@ from include.landing import LandingZone
 from include.warehouse import ledger, rebuild, staging
 from include.warehouse.connect import connected
 from include.warehouse.rebuild import Rebuilt
+from include.warehouse.tables import Target
 
 Tell = Callable[[str], None]
 #: Seconds between two lines about one stream's progress.
@@ -108,16 +109,19 @@ class Replay:
         told, rows, shape = time.monotonic(), 0, ""
         for number, step in enumerate(stream.steps, start=1):
             ledger.renew_lease(session, load_id)
-            target = replace(target_of(self._run, step.landed), may_repeat_keys=step.repeats)
+            target = replace(
+                target_of(self._run, step.landed),
+                may_repeat_keys=step.repeats and not step.landed.holds_changes,
+            )
             if step.landed.schema.fingerprint != shape:
                 rebuild.at_side(session, target, table)
                 shape = step.landed.schema.fingerprint
             if step.landed.moves:
-                batch, keys = _stage(session, self._zone, step)
+                batch, keys = _stage(session, self._zone, step, target, table)
                 rebuild.merge_at_side(
                     session, target, table, step.load_id, step.landed, batch, keys, step.published_at
                 )
-                rebuild.discard(session, [batch, *([keys] if keys else [])])
+                rebuild.discard(session, step.load_id, stream.stream)
             rows += step.landed.rows
             if time.monotonic() - told > _TELL_EVERY or number == len(stream.steps):
                 told = time.monotonic()
@@ -126,11 +130,14 @@ class Replay:
                 )
 
 
-def _stage(session: Any, zone: LandingZone, step: Step) -> tuple[str, str | None]:
+def _stage(session: Any, zone: LandingZone, step: Step, target: Target, side: str) -> tuple[str, str | None]:
     """The rows of one load, and its keys where it has them, as staging batches."""
     landed = step.landed
     batch, keys = (staging.table_name(step.load_id, landed.stream, keys=keys) for keys in (False, True))
     try:
+        if landed.holds_changes:
+            rebuild.stage_changes(session, target, side, step.load_id, landed, zone.read_rows(landed.parts))
+            return batch, None
         staging.stage(session, batch, landed.schema, zone.read_rows(landed.parts), landed.rows)
         if landed.key_parts is None:
             return batch, None

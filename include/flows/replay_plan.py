@@ -178,6 +178,8 @@ def _stream_plan(run: SourceRun, session: Any, scope: Scope, steps: list[Step]) 
     if only:
         # What came after the range is read too: it knows which rows have a newer version, or are gone.
         begun = max(begun, next(place for place, step in enumerate(steps) if step.load_id == only[0]))
+    while steps[begun].landed.holds_changes:
+        begun -= 1  # changes build on the rows before them, down to a load that read the whole table
     complete = [place for place, step in enumerate(steps) if step.landed.complete and place >= begun]
     if not target.shape.primary_key:
         if only and newest.load_id > only[1]:

@@ -11,13 +11,23 @@ import pyarrow as pa
 
 from include.core.changes import Change
 from include.core.contracts.source import Stream
-from include.core.manifest import TransactionMark
+from include.core.manifest import LogMark, TransactionMark
 from include.core.schema import Column, StreamSchema
 from include.privacy.keys import Keyring
 from include.privacy.values import protection, replace
 
 #: What stands for a value may be many times longer, so only so many rows are replaced at once.
 _ROWS = 64 * 1024
+
+
+class _ClearLog(Protocol):
+    """What is needed of a snapshot's log (`include.sources.log.LogPicture`)."""
+
+    def anew(self, stream: Stream, mark: LogMark) -> str: ...
+
+    def changes(self, marks: dict[str, LogMark]) -> Iterator[tuple[str, pa.RecordBatch]]: ...
+
+    def mark(self, stream: Stream) -> LogMark: ...
 
 
 class _Clear(Protocol):
@@ -28,6 +38,9 @@ class _Clear(Protocol):
     schemas: dict[str, StreamSchema]
     changes: dict[str, tuple[Change, ...]]
     unread: tuple[str, ...]
+
+    @property
+    def log(self) -> _ClearLog | None: ...
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -56,16 +69,21 @@ class ProtectedSnapshot:
         self.position = clear.position
         self.changes = clear.changes
         self.unread = clear.unread
+        self._log = _ProtectedLog(clear.log, self, streams) if clear.log else None
         self.schemas = {
             stream.name: self._shape(stream, clear.schemas[stream.name])
             for stream in streams
             if stream.name in clear.schemas
         }
 
+    @property
+    def log(self) -> _ProtectedLog | None:
+        return self._log
+
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:
-        return self._protected(stream, self._clear.rows(stream, since, before))
+        return self.protected(stream, self._clear.rows(stream, since, before))
 
     def mark(self, stream: Stream) -> TransactionMark | None:
         return self._clear.mark(stream)
@@ -74,10 +92,10 @@ class ProtectedSnapshot:
         return self._clear.anew(stream, mark)
 
     def changed(self, stream: Stream, mark: TransactionMark) -> Iterator[pa.RecordBatch]:
-        return self._protected(stream, self._clear.changed(stream, mark))
+        return self.protected(stream, self._clear.changed(stream, mark))
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
-        return self._protected(stream, self._clear.keys(stream))
+        return self.protected(stream, self._clear.keys(stream))
 
     def _shape(self, stream: Stream, schema: StreamSchema) -> StreamSchema:
         return altered(schema, columns=tuple(self._column(stream, column) for column in schema.columns))
@@ -89,7 +107,8 @@ class ProtectedSnapshot:
         # The key stands in the shape, so that a rotation changes it: the next load then reads the whole table.
         return altered(column, raw_type="text", carrier="string", protection=protection(how, self._keys))
 
-    def _protected(self, stream: Stream, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def protected(self, stream: Stream, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches, without what must not be seen."""
         if not stream.protected:
             return batches
         return (
@@ -105,3 +124,22 @@ class ProtectedSnapshot:
                 array = replace(batch.column(place), how, self._keys)
                 batch = batch.set_column(place, batch.schema.field(place), array)
         return batch
+
+
+class _ProtectedLog:
+    """The same log, with what stands for each protected value in its place, in keys of rows that are gone too."""
+
+    def __init__(self, clear: _ClearLog, snapshot: ProtectedSnapshot, streams: tuple[Stream, ...]) -> None:
+        self._clear, self._snapshot = clear, snapshot
+        self._streams = {stream.name: stream for stream in streams}
+
+    def anew(self, stream: Stream, mark: LogMark) -> str:
+        return self._clear.anew(stream, mark)
+
+    def mark(self, stream: Stream) -> LogMark:
+        return self._clear.mark(stream)
+
+    def changes(self, marks: dict[str, LogMark]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        for name, batch in self._clear.changes(marks):
+            for safe in self._snapshot.protected(self._streams[name], iter((batch,))):
+                yield name, safe

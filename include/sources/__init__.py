@@ -15,6 +15,7 @@ from include.core.errors import ContractError
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources.discovered import Found
+from include.sources.log import LogPicture
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +43,10 @@ class Snapshot(Protocol):
     schemas: dict[str, StreamSchema]
     changes: dict[str, tuple[Change, ...]]
     unread: tuple[str, ...]
+
+    @property
+    def log(self) -> LogPicture | None:
+        """Where it stands in the source's log; None when no stream that was asked for is read by it."""
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None

@@ -16,7 +16,7 @@ from psycopg.rows import class_row, dict_row
 
 from include.core.errors import LeaseHeld, StaleLoad
 from include.core.interval import Interval
-from include.core.manifest import Manifest, TransactionMark
+from include.core.manifest import LogMark, Manifest, TransactionMark
 
 #: How long a source stays reserved for a load that gives no sign of life. Every step renews it while it works, so this
 #: is what a run may wait for a free slot between two steps, and what others wait after a run that was thrown away.
@@ -43,7 +43,7 @@ class Load:
 class Watermark:
     """How far a stream is committed, by which load, and the snapshot of the source that this speaks of.
 
-    A stream that is read by the transactions of its rows has a `mark` in place of a `watermark`.
+    A stream that is read by the transactions of its rows has a `mark` in place of a `watermark`, one of mode log has `log`.
     """
 
     stream: str
@@ -54,6 +54,7 @@ class Watermark:
     position: list[int]
     load_id: int
     mark: TransactionMark | None = None
+    log: LogMark | None = None
 
 
 def open_load(session: Session, source: str, run_id: str, kind: str, interval: Interval) -> Load:
@@ -153,12 +154,14 @@ def watermarks(session: Session, source: str) -> dict[str, Watermark]:
     """How far each stream of a source is committed."""
     rows = rows_of(
         session,
-        "select stream, watermark, newest, schema_fingerprint, server, position, load_id, mark"
+        "select stream, watermark, newest, schema_fingerprint, server, position, load_id, mark, log"
         " from ledger.watermark where source = %s",
         (source,),
     )
-    marks = [TransactionMark.from_json(row["mark"]) if row["mark"] else None for row in rows]
-    return {row["stream"]: Watermark(**row | {"mark": mark}) for row, mark in zip(rows, marks, strict=True)}
+    for row in rows:
+        row["mark"] = TransactionMark.from_json(row["mark"]) if row["mark"] else None
+        row["log"] = LogMark(**row["log"]) if row["log"] else None
+    return {row["stream"]: Watermark(**row) for row in rows}
 
 
 def record_landed(session: Session, manifest: Manifest, key: str, extracted: dict[str, int]) -> None:

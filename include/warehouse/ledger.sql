@@ -83,6 +83,8 @@ create table if not exists ledger.watermark (
 -- In place of `watermark` where the cursor is xmin: every change of a transaction before `mark.xid` is in raw. With it, what
 -- that speaks of: the timeline of the server's history, the files that held the table, and the time of the snapshot.
 alter table ledger.watermark add column if not exists mark jsonb;
+-- In place of both where the source's log is read: exactly the transactions that `log.snapshot` sees are in raw.
+alter table ledger.watermark add column if not exists log jsonb;
 
 -- Who may publish a source. A load that lost its lease can no longer write into raw.
 create table if not exists ledger.lease (

@@ -41,11 +41,13 @@ def merge(
     complete: bool,
     keys: str | None,
     moment: datetime | None = None,
+    gone: str | None = None,
 ) -> Merged:
     """Bring a staging batch into raw.
 
     :param rows: the batch's table. :param complete: the batch is the whole table.
     :param keys: table with all primary keys of the source, where deletes are found by keys.
+    :param gone: table with the primary keys of rows that were deleted, where the source tells of them.
     :param moment: when its rows were loaded or deleted; now, unless a load of the past is merged again.
     :raises BreakerTripped: more rows would be deleted than the contract allows.
     """
@@ -56,8 +58,11 @@ def merge(
         return _replace(session, target, load_id, batch, staged, at)
     inserted, updated, taken = _upsert(session, target, load_id, batch, at)
     deleted = 0
-    if target.sees_deletes and (complete or keys):
-        deleted = _delete(session, target, load_id, sql.Identifier(SCHEMA, keys) if keys else batch, at)
+    if gone:
+        deleted = _delete(session, target, load_id, sql.SQL("exists"), sql.Identifier(SCHEMA, gone), at)
+    elif target.sees_deletes and (complete or keys):
+        present = sql.Identifier(SCHEMA, keys) if keys else batch
+        deleted = _delete(session, target, load_id, sql.SQL("not exists"), present, at)
     return Merged(inserted, updated, taken - inserted - updated, staged - taken, deleted)
 
 
@@ -113,15 +118,17 @@ def _delete(
     session: psycopg.Connection[Any],
     target: Target,
     load_id: int,
-    present: sql.Identifier,
+    exists: sql.SQL,
+    keys: sql.Identifier,
     at: sql.Composable,
 ) -> int:
+    """Delete the rows whose key exists, or does not exist, among these keys."""
     same = sql.SQL(" and ").join(
         sql.SQL("p.{0} = r.{0}").format(sql.Identifier(name)) for name in target.shape.primary_key
     )
-    gone = sql.SQL(
-        "r._deleted_at is null and r._load_id <= {} and not exists (select from {} as p where {})"
-    ).format(sql.Literal(load_id), present, same)
+    gone = sql.SQL("r._deleted_at is null and r._load_id <= {} and {} (select from {} as p where {})").format(
+        sql.Literal(load_id), exists, keys, same
+    )
     live = _count(session, sql.SQL("select count(*) from {} where _deleted_at is null").format(target.name))
     going = _count(session, sql.SQL("select count(*) from {} as r where {}").format(target.name, gone))
     _breaker(target, going, live)

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from include.core.manifest import Manifest, StreamManifest
 from include.warehouse import ledger, staging
+from include.warehouse.changes import merge_changes, order_history
 from include.warehouse.merge import Merged, merge
 from include.warehouse.origin import check_origin
 from include.warehouse.tables import Target, prepare
@@ -56,12 +57,17 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     # The lease already keeps other loads out; this keeps out whoever writes into the table by another way of ours.
     session.execute("select pg_advisory_xact_lock(hashtextextended('publish ' || %s, 0))", (target.where,))
     prepare(session, target)
+    if landed.log and target.keeps_history:
+        order_history(session, target)
     outcome = Merged(0, 0, 0, 0, 0)
     if landed.moves:
         keys = staging.table_name(load_id, landed.stream, keys=True) if landed.key_parts is not None else None
-        outcome = merge(
-            session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys
-        )
+        if landed.holds_changes:
+            outcome = merge_changes(session, target, load_id, landed)
+        else:
+            outcome = merge(
+                session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys
+            )
     session.execute(
         "update ledger.load_stream set status = 'published', staged = coalesce(staged, 0), rejected = 0,"
         " inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, duplicates = %(duplicates)s,"
@@ -74,13 +80,14 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
     watermark = landed.watermark_to if regular else None
     session.execute(
         "insert into ledger.watermark as w"
-        " (source, stream, watermark, mark, newest, schema_fingerprint, server, position, load_id)"
-        " values (%(source)s, %(stream)s, %(watermark)s, %(mark)s, %(newest)s, %(shape)s, %(server)s, %(position)s,"
+        " (source, stream, watermark, mark, log, newest, schema_fingerprint, server, position, load_id)"
+        " values (%(source)s, %(stream)s, %(watermark)s, %(mark)s, %(log)s, %(newest)s, %(shape)s, %(server)s, %(position)s,"
         " %(load_id)s)"
         " on conflict (source, stream) do update set watermark = greatest(w.watermark, excluded.watermark),"
         # The mark is that of this load, which follows the one before (see `check_origin`) or has read everything. A load
         # by a stamp, or of a snapshot, leaves none: it does not say which transactions it has seen.
         " mark = case when %(regular)s then excluded.mark else w.mark end,"
+        " log = case when %(regular)s then excluded.log else w.log end,"
         " newest = greatest(w.newest, excluded.newest), server = excluded.server, position = excluded.position,"
         " schema_fingerprint = coalesce(excluded.schema_fingerprint, w.schema_fingerprint),"
         " load_id = excluded.load_id, updated_at = clock_timestamp()",
@@ -89,6 +96,7 @@ def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publicati
             "stream": landed.stream,
             "watermark": watermark,
             "mark": Jsonb(asdict(landed.mark)) if landed.mark and regular else None,
+            "log": Jsonb(asdict(landed.log)) if landed.log and regular else None,
             "regular": regular,
             "newest": landed.newest,
             "shape": landed.schema.fingerprint if regular else None,

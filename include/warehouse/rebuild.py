@@ -8,15 +8,18 @@ touched, so a table that was right is not written at all. Readers see what was t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from psycopg import sql
 
 from include.core.manifest import StreamManifest
 from include.core.schema import StreamSchema
 from include.core.shapes import together
+from include.warehouse import changes, staging
 from include.warehouse.ledger import Session, rows_of
 from include.warehouse.merge import merge
 from include.warehouse.staging import SCHEMA
@@ -81,6 +84,18 @@ def at_side(session: Session, target: Target, table: str) -> None:
         session.execute(sql.SQL("alter table {} set unlogged").format(sql.Identifier(SCHEMA, table)))
 
 
+def stage_changes(
+    session: Session,
+    target: Target,
+    table: str,
+    load_id: int,
+    landed: StreamManifest,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    """Stage the changes of one load of the past; what they left out is taken from the table at the side."""
+    changes.stage(session, _side(target, table), load_id, landed, batches)
+
+
 def merge_at_side(
     session: Session,
     target: Target,
@@ -95,12 +110,16 @@ def merge_at_side(
     # What the breaker asks was answered when the load was published.
     side = replace(_side(target, table), max_delete_share=1.0)
     with session.transaction():
+        if landed.holds_changes:
+            changes.merge_changes(session, side, load_id, landed, moment)
+            return
         merge(session, side, load_id, batch, landed.complete, keys, moment)
 
 
-def discard(session: Session, tables: list[str]) -> None:
-    """Remove staged batches."""
-    for table in tables:
+def discard(session: Session, load_id: int, stream: str) -> None:
+    """Remove what was staged of one load of the past."""
+    keys = staging.table_name(load_id, stream, keys=True)
+    for table in (keys, *changes.table_names(load_id, stream)):
         session.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
 
 

@@ -79,7 +79,7 @@ def drop(session: psycopg.Connection[Any], source: str) -> None:
     """Remove the staging batches of a source's loads that nobody will publish any more."""
     rows = session.execute(
         "select t.tablename from pg_tables t join ledger.load l"
-        " on l.load_id = substring(t.tablename from '^(?:rows|keys)_([0-9]+)_')::bigint"
+        " on l.load_id = substring(t.tablename from '^(?:rows|keys|changes|gone)_([0-9]+)_')::bigint"
         " where t.schemaname = %s and l.source = %s and l.status not in ('open', 'landed')",
         (SCHEMA, source),
     ).fetchall()

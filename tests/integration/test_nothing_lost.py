@@ -24,6 +24,7 @@ from include.core.errors import TerminalError
 from include.core.interval import Interval
 from include.flows.books import unbalanced
 from include.flows.extract import horizon
+from include.sources.log import open_slot
 from include.stack.state import HEALTHY, StackState
 from tests.support import bank
 from tests.support.pipeline import Pipeline, contract
@@ -52,6 +53,7 @@ WAYS = {
     "snapshot": {"mode": "snapshot", "deletes": "snapshot"},
     "incremental": {"mode": "incremental", "cursor": "updated_at", "deletes": "keys"},
     "xmin": {"mode": "incremental", "cursor": "xmin", "deletes": "keys"},
+    "log": {"mode": "log"},
 }
 
 
@@ -75,6 +77,8 @@ def the_bank(way: str) -> SourceContract:
 def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: Stack, way: str) -> None:
     pipeline.at_source(bank.SCHEMA)
     source, chance, naive = the_bank(way), random.Random(way), Naive(pipeline)
+    if source.logged:
+        open_slot(source, pipeline.connect("source")).create()
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
         ["tests.support.pipeline", "great_expectations.expectations", "pyarrow.parquet"]

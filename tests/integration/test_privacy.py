@@ -25,6 +25,7 @@ from include.flows import extract, load, publish
 from include.flows.publish import Published
 from include.privacy import is_token, read_keys, reveal
 from include.privacy.values import hash_of
+from include.sources.log import open_slot
 from tests.support.pipeline import Pipeline, answers, contract
 from tests.support.stack import S3Store
 
@@ -140,6 +141,31 @@ def test_increments_by_transaction_are_protected_too(
     clinic.at_source(f"update people set email = '{CLEAR}@example.net' where ssn = '{CLEAR}-3'")
     changed = pull_and_search(clinic, source, s3_store, caplog).changed
     assert changed == {"people": 1, "visits": 0}
+
+
+def test_changes_from_the_log_are_protected_too(
+    clinic: Pipeline, s3_store: S3Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = {
+        field: PEOPLE[field] for field in ("name", "table", "primary_key", "columns", "max_delete_share")
+    }
+    source = clinic_contract(people | {"mode": "log", "history": "append"}, VISITS, name="followed")
+    clinic.at_source("alter table people alter email set storage external")
+    open_slot(source, clinic.connect("source")).create()
+    pull_and_search(clinic, source, s3_store, caplog)
+    clinic.at_source(
+        f"update people set email = repeat('{CLEAR}', 500) where ssn = '{CLEAR}-3';"
+        f"update people set updated_at = now(), name = '{CLEAR}' where ssn = '{CLEAR}-3';"
+        f"update people set ssn = '{CLEAR}-30' where ssn = '{CLEAR}-3'; delete from people where ssn = '{CLEAR}-4';"
+        f"insert into people values ('{CLEAR}-5b', '{CLEAR}5@example.com', null)"
+    )
+    (changed, _) = pull_and_search(clinic, source, s3_store, caplog).streams
+    assert [changed[name] for name in ("extracted", "inserted", "updated", "deleted")] == [6, 2, 0, 2]
+    # what stands for a value is the same by both ways
+    assert clinic.at_warehouse("select count(*) - count(distinct email) from raw_followed.people") == [(1,)]
+    again = clinic_contract(people | {"mode": "log"}, VISITS, name="followed")
+    clinic.pull(again, full_refresh=True)
+    assert clinic.at_warehouse("select count(*) from raw_followed.people where _load_id = 3") == [(0,)]
 
 
 def test_a_protected_value_is_nowhere_after_the_extracting_process(

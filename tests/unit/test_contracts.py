@@ -130,17 +130,20 @@ BAD_SOURCES = {
     ", contact: sales@example.org > ": "5: owner.contact: missing field | nothing | text. An address that a person reads",
     "keeps: forever > keeps: {by: me, why: so}": "8: keeps.until: missing field | nothing | a date such as 2026-12-31."
     " The last day on which this holds; the check warns two weeks before",
-    "    mode: snapshot > ": "24: streams.customers.mode: missing field | nothing | snapshot, incremental. snapshot: the whole"
-    " table with every pull; incremental: what has changed by its cursor",
+    "    mode: snapshot > ": "24: streams.customers.mode: missing field | nothing | snapshot, incremental, log. snapshot: the"
+    " whole table with every pull; incremental: what has changed by its cursor; log: every change, deletes too, from the"
+    " source's write-ahead log",
     "mode: snapshot > modus: snapshot": [
-        "24: streams.customers.mode: missing field | nothing | snapshot, incremental. snapshot: the whole"
-        " table with every pull; incremental: what has changed by its cursor",
+        "24: streams.customers.mode: missing field | nothing | snapshot, incremental, log. snapshot: the whole"
+        " table with every pull; incremental: what has changed by its cursor; log: every change, deletes too, from the"
+        " source's write-ahead log",
         "26: streams.customers.modus: unknown field | 'snapshot' | {stream fields}",
     ],
     # streams
     "table: shop.orders > table: orders": "14: streams.orders.table: not allowed | 'orders' | schema.table, quoted as in"
     ' SQL: shop.orders, "My App"."Orders"',
-    "mode: incremental > mode: incremantal": "15: streams.orders.mode: not allowed | 'incremantal' | snapshot, incremental",
+    "mode: incremental > mode: incremantal": "15: streams.orders.mode: not allowed | 'incremantal' | snapshot,"
+    " incremental, log",
     "    cursor: updated_at\n > ": "15: streams.orders.mode: not allowed | 'incremental' | mode: snapshot, or a cursor"
     " beside mode: incremental (a column stamped at every change, or xmin)",
     "cursor: updated_at > cursor: xmin\n    freshness: 1d": "17: streams.orders.freshness: not allowed | '1d' | no freshness: xmin"

@@ -170,7 +170,7 @@ def test_keys_do_not_show_in_what_prints_them() -> None:
 class _Picture:
     """A source's snapshot of one batch."""
 
-    server, position = "server", (1,)
+    server, position, log = "server", (1,), None
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         columns = tuple(Column(name, "text", "text", "text") for name in batch.schema.names)

@@ -14,7 +14,7 @@
 | what it joins to | `streams.references` | audit: rows that point to nothing |
 | when the schema changes | `on_schema_change`, `alerts` | by kind: stops before anything is read, holds back, or evolves |
 | how often to pull | `schedule` | the DAG's timetable |
-| snapshots or change capture | `streams.mode`, `cursor`, `deletes` | how it is read |
+| snapshots or change capture | `streams.mode`, `cursor`, `deletes`, `slot` | how it is read |
 | who provides it | `owner` | the DAG's owner, named in alerts |
 | what reading costs | `impact` | timeouts, connections, longest snapshot, quiet hours; the cost is in the ledger |
 | its own upstreams | `upstreams` | freshness of each is measured by its query |
@@ -43,6 +43,7 @@ from include.core.contracts.common import (
     Share,
     Text,
 )
+from include.core.contracts.followed import check_slot
 from include.core.contracts.protection import check_source
 from include.core.contracts.schema_change import SchemaAnswers
 from include.core.contracts.stream import HISTORY, TABLE, ColumnRule, Reference, Stream
@@ -81,6 +82,12 @@ class Impact(Model):
     horizon_timeout: Duration = Field(
         default=timedelta(minutes=30), description="How long to wait for the source's open transactions."
     )
+    held_log_mb: Count = Field(
+        default=10240,
+        ge=1,
+        description="Where streams have mode: log, a run fails, after it has published, when the source still keeps more"
+        " MB of its log for us.",
+    )
     quiet_hours: tuple[str, ...] = Field(
         default=(),
         description="Hours in which no read begins, in the schedule's time zone: mon-fri 08:00-18:00, 22:00-06:00.",
@@ -104,6 +111,11 @@ class SourceContract(DagContract):
     privacy_keys: Text | None = Field(
         default=None,
         description="The Airflow connection with the keys for columns that have protect: hash or token.",
+    )
+    slot: Identifier | None = Field(
+        default=None,
+        description="The name of the replication slot and of the publication for streams of mode log; millrace_<source> when"
+        " nothing is said.",
     )
     schedule: Schedule = Field(description="How often to pull.")
     keeps: Duration | Literal["forever"] | Accepted = Field(
@@ -179,6 +191,7 @@ class SourceContract(DagContract):
                     allowed = "a column that is stamped at every change: only kind: postgres has xmin"
                     faults.add("streams", number, "cursor", received=stream.cursor, allowed=allowed)
         check_source(faults, self)
+        check_slot(faults, self)
         faults.raise_any()
         return self
 
@@ -198,6 +211,16 @@ class SourceContract(DagContract):
     @property
     def raw_schema(self) -> str:
         return f"raw_{self.source}"
+
+    @property
+    def slot_name(self) -> str:
+        """What the replication slot of this source and its publication are called."""
+        return self.slot or f"millrace_{self.source}"
+
+    @property
+    def logged(self) -> tuple[Stream, ...]:
+        """The streams that the source's log tells of."""
+        return tuple(stream for stream in self.streams if stream.mode == "log")
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
+from include.core.contracts.followed import check_log
 from include.core.contracts.protection import check_rule, check_stream
 from include.core.interval import show_duration
 
@@ -79,8 +80,9 @@ class Stream(Model):
     table: str = Field(description="schema.table in the source; quote parts as SQL does where they need it.")
     description: str = Field(default="", description="What a row is.")
     primary_key: tuple[Text, ...] = Field(default=(), description="The columns by which rows are merged.")
-    mode: Literal["snapshot", "incremental"] = Field(
-        description="snapshot: the whole table with every pull; incremental: what has changed by its cursor."
+    mode: Literal["snapshot", "incremental", "log"] = Field(
+        description="snapshot: the whole table with every pull; incremental: what has changed by its cursor; log: every"
+        " change, deletes too, from the source's write-ahead log."
     )
     cursor: Text | None = Field(
         default=None,
@@ -174,6 +176,9 @@ class Stream(Model):
             )
 
     def _check_mode(self, faults: Faults) -> None:
+        if self.mode == "log":
+            check_log(faults, self)
+            return
         if self.stamp:
             self._check_column(faults, self.stamp, "cursor")
         if self.mode == "snapshot":
@@ -200,6 +205,11 @@ class Stream(Model):
         if self.deletes == "snapshot":
             allowed = "none, keys; an incremental read is never complete, so what it lacks is not gone"
             faults.add("deletes", received=self.deletes, allowed=allowed)
+
+    @property
+    def sees_deletes(self) -> bool:
+        """Whether its loads tell which rows are gone."""
+        return self.mode == "log" or self.deletes != "none"
 
     @property
     def by_xmin(self) -> bool:

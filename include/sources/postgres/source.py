@@ -20,7 +20,7 @@ from psycopg import sql
 from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
+from include.core.errors import TerminalError, TransientError
 from include.core.interval import show_duration
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
@@ -30,6 +30,9 @@ from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.ranges import page_ranges, together
+from include.sources.postgres.log.open import open_log
+from include.sources.postgres.log.picture import PostgresLogPicture
+from include.sources.postgres.translated import translated
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import exact
 
@@ -136,6 +139,7 @@ class PostgresSource:
             changes=shapes.changes,
             unread=shapes.unread,
             history=selection.history(exporter, watcher, self._where) if by_xmin else None,
+            log=open_log(self._contract, self._uri, exporter, watcher, streams, tables, shapes.schemas),
             tables=tables,
             storage=storage,
             watcher=watcher,
@@ -158,6 +162,7 @@ class PostgresSnapshot:
     changes: dict[str, tuple[Change, ...]]
     unread: tuple[str, ...]
     history: selection.History | None
+    log: PostgresLogPicture | None
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]
     watcher: psycopg.Connection[Any]
@@ -288,46 +293,3 @@ def _server(connection: psycopg.Connection[Any]) -> str:
 
 def _milliseconds(duration: timedelta) -> str:
     return str(int(duration.total_seconds() * 1000))
-
-
-_FORBIDDEN = (psycopg.errors.InsufficientPrivilege,)
-_BROKEN_CONTRACT = (psycopg.errors.SyntaxError, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
-
-
-@contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
-    try:
-        yield
-    except (psycopg.Error, dbapi.Error, OSError) as error:
-        # An OSError is what a failure in the middle of a result becomes on its way through Arrow; it has no state.
-        state = getattr(error, "sqlstate", None) or ""
-        text = " ".join(str(error).split())
-        if "invalid byte sequence for encoding" in text:
-            raise TypeNotExact(
-                text,
-                where=where,
-                allowed="text in UTF-8",
-                todo="correct the rows, or `ignore: true` for the column",
-            ) from error
-        if isinstance(error, _FORBIDDEN) or state == "42501":
-            raise SourceForbidden(
-                text,
-                where=where,
-                todo="grant the role what is missing, or, for row-level security, BYPASSRLS",
-            ) from error
-        if state.startswith(("28", "3D")) or "password authentication failed" in text:
-            raise TerminalError(
-                text, where=where, todo="correct the connection's login, password or database"
-            ) from error
-        if isinstance(error, _BROKEN_CONTRACT) or state.startswith("42") or state == "25006":  # would write
-            raise TerminalError(text, where=where, todo="compare the contract with the source") from error
-        if state.startswith("57014") or state in ("55P03", "25P03"):
-            raise TransientError(
-                text,
-                where=where,
-                todo="raise the contract's impact timeouts, or read when the source is quiet",
-            ) from error
-        raise Unreachable(
-            text, where=where, todo="see whether the source is up and reachable from here"
-        ) from error

@@ -32,7 +32,7 @@ def _exact_array(array: pa.Array, column: Column, kind: pa.DataType, where: str)
             return array.cast(kind)
         except pa.ArrowInvalid:
             received = "a number that is not finite or has more digits"  # Arrow's own words quote it
-            raise _not_exact(column, where, received, "finite numbers of the declared precision") from None
+            raise not_exact(column, where, received, "finite numbers of the declared precision") from None
     if column.carrier in ("date", "timestamp", "timestamptz"):
         _check_range(array, column, kind, where)
     if isinstance(array, pa.ExtensionArray):
@@ -48,12 +48,13 @@ def _check_range(array: pa.Array, column: Column, kind: pa.DataType, where: str)
     low, high = pc.min_max(array).values()
     lowest, highest = pa.scalar(first, kind), pa.scalar(last, kind)
     if low.is_valid and (pc.less(low, lowest).as_py() or pc.greater(high, highest).as_py()):
-        raise _not_exact(
+        raise not_exact(
             column, where, "a value that is infinite, BC or after the year 9999", "0001-01-01 to 9999-12-31"
         )
 
 
-def _not_exact(column: Column, where: str, received: str, allowed: str) -> TypeNotExact:
+def not_exact(column: Column, where: str, received: str, allowed: str) -> TypeNotExact:
+    """The error for a value that does not fit its carrier."""
     return TypeNotExact(
         f"column {column.name!r} ({column.source_type}) holds a value that its carrier would change; nothing was landed",
         where=where,

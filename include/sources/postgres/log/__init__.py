@@ -1,0 +1,1 @@
+"""Mode log for PostgreSQL: logical decoding by pgoutput, read in batches from a replication slot."""
