@@ -125,7 +125,7 @@ def follow(
         manifest = StreamManifest(
             stream=reading.stream.name, mode=reading.stream.mode, schema=snapshot.schemas[reading.stream.name],
             parts=parts, key_parts=None, complete=False, watermark_from=None, watermark_to=None, newest=None,
-            seconds=seconds,
+            seconds=seconds, changes=snapshot.changes[reading.stream.name],
         )  # fmt: skip
         log.info("%s: %s changes, %s bytes landed", manifest.stream, rows, manifest.bytes)
         found.append((manifest, rows))

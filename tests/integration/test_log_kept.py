@@ -142,3 +142,16 @@ def test_only_the_newest_image_of_a_row_is_judged(at: Pipeline) -> None:
         with pytest.raises(GateFailed):
             at.pull(store)
     assert not same(at)
+
+
+def test_a_column_that_got_another_name_is_followed_under_the_old_one(at: Pipeline) -> None:
+    evolve = {"on_schema_change": {"renamed": "evolve"}}
+    store = begun(at, contract("store", [DOCS], **evolve))
+    at.at_source("alter table docs rename title to heading; update docs set heading = 'a' where id = 1")
+    at.pull(store)
+    at.at_source("update docs set heading = 'b', body = 'c' where id = 2; delete from docs where id = 3")
+    assert read(at, store) == (2, 0, 1, 1)
+    ours = at.at_warehouse(
+        "select id, title, body, amount from raw_store.docs where _deleted_at is null order by 1"
+    )
+    assert ours == at.at_source("select id, heading, body, amount from docs order by 1")
