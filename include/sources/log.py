@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
+from include.core.errors import ContractError
 from include.core.manifest import LogMark
 
 if TYPE_CHECKING:
@@ -108,7 +109,14 @@ class Slot(Protocol):
 
 
 def open_slot(contract: SourceContract, connection: Connection) -> Slot:
-    """The slot of a source."""
+    """The slot of a source.
+
+    :raises ContractError: this kind of system has none.
+    """
+    if contract.kind != "postgres":
+        raise ContractError(
+            "only a PostgreSQL server has slots", where=f"source {contract.source!r}", received=contract.kind
+        )
     from include.sources.postgres.log.slot import PostgresSlot
 
     return PostgresSlot(contract, connection)

@@ -38,7 +38,7 @@ def check_slot(faults: Faults, contract: SourceContract) -> None:
     """Faults between streams and the source."""
     if contract.slot and not contract.logged:
         faults.add("slot", received=contract.slot, allowed="no slot: no stream has mode: log")
-    if str(contract.kind) != "postgres":
+    if contract.kind != "postgres":
         for number, stream in enumerate(contract.streams):
             if stream.mode == "log":
                 allowed = "snapshot, incremental: only the log of PostgreSQL can be read"

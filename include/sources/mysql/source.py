@@ -127,6 +127,11 @@ class MySQLSnapshot:
     where: str
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def log(self) -> None:
+        """The log of this kind of system is not read."""
+        return None
+
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:

@@ -7,8 +7,9 @@ import pyarrow.compute as pc
 
 from include.core.log_changes import ADDED, of_changes
 from include.core.schema import Column, StreamSchema
+from include.sources.carriers import arrow_schema
 from include.sources.postgres.log.pgoutput import UNCHANGED, Value
-from include.sources.postgres.values import arrow_schema, not_exact
+from include.sources.postgres.values import not_exact
 
 
 def target(schema: StreamSchema) -> pa.Schema:
