@@ -2,7 +2,7 @@
 
 A load brings every stream of mode log to the picture that all other streams are read in: it applies exactly those
 transactions that this picture sees and the one before did not. Why that loses and doubles nothing stands in
-docs/decisions/0022-the-log-up-to-the-snapshot.md.
+docs/decisions/0023-the-log-up-to-the-snapshot.md.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.horizon import horizon
-from include.sources.postgres.ranges import page_ranges, together
 from include.sources.postgres.log.open import open_log
 from include.sources.postgres.log.picture import PostgresLogPicture
+from include.sources.postgres.ranges import page_ranges, together
 from include.sources.postgres.translated import translated
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import exact
