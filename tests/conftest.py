@@ -14,15 +14,27 @@ from tests.support import own_sources, stack
 _KINDS = {"dags": "dags", "dbt": "dbt", "integration": "integration", "e2e": "e2e", "benchmarks": "bench"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder: the marker says how much it needs. The fast ones come first."""
+#: Kinds whose tests share what is slow to make, so that one process runs them all.
+_TOGETHER = ("dags", "dbt", "e2e")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test by its folder: the marker says how much it needs.
+
+    The fast ones come first; but where several processes share the work, one of them begins with the end-to-end tests,
+    which take as long as all others together.
+    """
+    order = ["unit", *_KINDS.values()]
+    if hasattr(config, "workerinput"):
+        order.insert(0, order.pop(order.index("e2e")))
+    kinds = {}
     for item in items:
         folder = item.path.relative_to(PROJECT_ROOT / "tests").parts[0]
-        item.add_marker(_KINDS.get(folder, "unit"))
-    order = ["unit", *_KINDS.values()]
-    items.sort(
-        key=lambda item: min(order.index(mark.name) for mark in item.iter_markers() if mark.name in order)
-    )
+        kind = kinds[item] = _KINDS.get(folder, "unit")
+        item.add_marker(kind)
+        if kind in _TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(kind))
+    items.sort(key=lambda item: order.index(kinds[item]))
 
 
 @pytest.fixture(scope="session", autouse=True)

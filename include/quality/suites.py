@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.core.contracts.source import ColumnRule, SourceContract, Stream
 from include.core.errors import ContractError
 from include.core.quoting import identifier
+from include.quality import in_sql
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -85,58 +88,52 @@ def _key(contract: SourceContract, stream: Stream) -> list[Expectation]:
     import great_expectations.expectations as gxe
 
     key = stream.primary_key
+    unique = f"primary key ({', '.join(key)}) is unique" if key and contract.duplicates == "none" else None
+    if in_sql.unsaid(*key):
+        return in_sql.key_rules(key, unique)
     rules: list[Any] = [
         gxe.ExpectColumnValuesToNotBeNull(
             column=name, severity="critical", description=f"primary key {name} is not null"
         )
         for name in key
     ]
-    if key and contract.duplicates == "none":
-        unique = f"primary key ({', '.join(key)}) is unique"
-        if len(key) == 1:
-            rules.append(
-                gxe.ExpectColumnValuesToBeUnique(column=key[0], severity="critical", description=unique)
-            )
-        else:
-            rules.append(
-                gxe.ExpectCompoundColumnsToBeUnique(
-                    column_list=list(key), severity="critical", description=unique
-                )
-            )
+    common: dict[str, Any] = {"severity": "critical", "description": unique}
+    if unique and len(key) == 1:
+        rules.append(gxe.ExpectColumnValuesToBeUnique(column=key[0], **common))
+    elif unique:
+        rules.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=list(key), **common))
     return rules
 
 
 def _column(contract: SourceContract, name: str, rule: ColumnRule) -> list[Expectation]:
     import great_expectations.expectations as gxe
 
+    said = _descriptions(name, rule)
+    if in_sql.unsaid(name):
+        return in_sql.column_rules(name, rule, contract.tolerance(), said)
     common: dict[str, Any] = {"column": name, "severity": "critical", "mostly": 1 - contract.tolerance()}
-    rules: list[Any] = []
+    made: dict[str, Callable[..., Any]] = {
+        "not_null": gxe.ExpectColumnValuesToNotBeNull,
+        "values": partial(gxe.ExpectColumnValuesToBeInSet, value_set=list(rule.values or ())),
+        "limits": partial(gxe.ExpectColumnValuesToBeBetween, min_value=rule.min, max_value=rule.max),
+        "pattern": partial(gxe.ExpectColumnValuesToMatchRegex, regex=rule.pattern),
+    }
+    return [made[field](**common, description=description) for field, description in said.items()]
+
+
+def _descriptions(name: str, rule: ColumnRule) -> dict[str, str]:
+    """What a contract asks of a column, in words."""
+    said = {}
     if rule.not_null:
-        rules.append(gxe.ExpectColumnValuesToNotBeNull(**common, description=f"{name} is not null"))
+        said["not_null"] = f"{name} is not null"
     if rule.values is not None:
-        allowed = ", ".join(rule.values)
-        rules.append(
-            gxe.ExpectColumnValuesToBeInSet(
-                **common, value_set=list(rule.values), description=f"{name} is one of {allowed}"
-            )
-        )
+        said["values"] = f"{name} is one of {', '.join(rule.values)}"
     if rule.min is not None or rule.max is not None:
         low, high = (rule.min if rule.min is not None else "-∞"), (rule.max if rule.max is not None else "∞")
-        rules.append(
-            gxe.ExpectColumnValuesToBeBetween(
-                **common,
-                min_value=rule.min,
-                max_value=rule.max,
-                description=f"{name} is between {low} and {high}",
-            )
-        )
+        said["limits"] = f"{name} is between {low} and {high}"
     if rule.pattern is not None:
-        rules.append(
-            gxe.ExpectColumnValuesToMatchRegex(
-                **common, regex=rule.pattern, description=f"{name} matches {rule.pattern}"
-            )
-        )
-    return rules
+        said["pattern"] = f"{name} matches {rule.pattern}"
+    return said
 
 
 def _volume(stream: Stream, facts: BatchFacts) -> list[Expectation]:
@@ -158,8 +155,6 @@ def _volume(stream: Stream, facts: BatchFacts) -> list[Expectation]:
 
 
 def _references(contract: SourceContract, stream: Stream, facts: BatchFacts) -> list[Expectation]:
-    import great_expectations.expectations as gxe
-
     rules: list[Any] = []
     for reference in stream.references:
         parents = facts.parents.get(reference.stream, ())
@@ -169,20 +164,9 @@ def _references(contract: SourceContract, stream: Stream, facts: BatchFacts) -> 
         same = " and ".join(f"p.{identifier(theirs)} = b.{identifier(ours)}" for theirs, ours in pairs)
         orphan = " and ".join(f"not exists (select from {parent} as p where {same})" for parent in parents)
         ours = [identifier(column) for column in reference.columns]
-        batch = (
-            f"{', '.join(ours)} from {{batch}} where {' and '.join(f'{name} is not null' for name in ours)}"
-        )
-        rules.append(
-            gxe.UnexpectedRowsExpectation(
-                # a key of the parent at a time: a small batch must not cost a scan of a large parent
-                unexpected_rows_query=_braced(f"with b as (select {batch}) select * from b where {orphan}"),
-                severity=reference.severity,
-                description=f"({', '.join(reference.columns)}) refers to a row of {reference.stream}",
-            )
-        )
+        present = " and ".join(f"{name} is not null" for name in ours)
+        # a key of the parent at a time: a small batch must not cost a scan of a large parent
+        query = f"with b as (select {', '.join(ours)} from {in_sql.BATCH} where {present}) select * from b where {orphan}"
+        words = f"({', '.join(reference.columns)}) refers to a row of {reference.stream}"
+        rules.append(in_sql.no_rows(query, severity=reference.severity, description=words))
     return rules
-
-
-def _braced(query: str) -> str:
-    """The query with every brace doubled but those of its batch: a column may be called {this}."""
-    return query.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")

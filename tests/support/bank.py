@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -34,7 +35,61 @@ insert into accounts select n, {OPENING}, 'opened' from generate_series(1, {ACCO
 insert into entries (account, amount) select n, {OPENING} from generate_series(1, {ACCOUNTS}) n;
 """
 
+#: The columns of each table, and their types.
+COLUMNS = {
+    "accounts": {
+        "id": "integer",
+        "balance": "numeric(12,2)",
+        "note": "text",
+        "updated_at": "timestamp with time zone",
+    },
+    "entries": {
+        "id": "bigint",
+        "account": "integer",
+        "amount": "numeric(12,2)",
+        "updated_at": "timestamp with time zone",
+    },
+}
+#: The ways in which it can be read.
+WAYS = {
+    "snapshot": {"mode": "snapshot", "deletes": "snapshot"},
+    "incremental": {"mode": "incremental", "cursor": "updated_at", "deletes": "keys"},
+    "xmin": {"mode": "incremental", "cursor": "xmin", "deletes": "keys"},
+    "log": {"mode": "log"},
+}
+
 Session = psycopg.Connection[tuple[Any, ...]]
+
+
+def streams(way: str) -> list[dict[str, Any]]:
+    """Its tables as streams of a contract."""
+    accounts, entries = (
+        {
+            "name": name,
+            "table": f"public.{name}",
+            "primary_key": ["id"],
+            "columns": {column: {"type": kind} for column, kind in columns.items()},
+            "max_delete_share": 1,
+            **WAYS[way],
+        }
+        for name, columns in COLUMNS.items()
+    )
+    return [accounts, entries | {"references": [{"columns": ["account"], "stream": "accounts"}]}]
+
+
+def torn(ask: Callable[[str], list[tuple[Any, ...]]], raw: str) -> list[tuple[Any, ...]]:
+    """What raw holds in this schema that the bank was never in: [] when it is a state of the bank.
+
+    :param ask: gives the rows of one statement, and so of one state of raw.
+    """
+    live = "where _deleted_at is null"
+    return ask(
+        f"select 'account ' || a.id, a.balance, sum(e.amount) from {raw}.accounts a left join {raw}.entries e"
+        " on e.account = a.id and e._deleted_at is null where a._deleted_at is null group by a.id"
+        " having a.balance is distinct from sum(e.amount)"
+        f" union all select 'all', sum(balance), {TOTAL} from {raw}.accounts {live}"
+        f" having sum(balance) is distinct from {TOTAL}"
+    )
 
 
 def work(conninfo: str, seed: int, closing: Any) -> None:

@@ -7,6 +7,7 @@ in its environment.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -23,7 +24,7 @@ from tests.support.stack import Stack
 CONTRACTS = PROJECT_ROOT / "include" / "contracts"
 _SHOPS = ("sources/shop", "transforms/shop", "syncs/contacts_api", "syncs/crm_contacts")
 #: Databases that a test may create; each is the connection of the same name.
-DATABASES = ("chinook", "nasty", "depot")
+DATABASES = ("chinook", "nasty", "depot", "bank")
 _READER = "reader_of_tests"
 
 
@@ -45,6 +46,9 @@ def variables(home: Home, contracts: Path) -> dict[str, str]:
     """Settle the stack's ports, copy the contracts to `contracts`; returns what the stack's shell exports."""
     copied(contracts)
     home.create()
+    # away from where others begin to look, for between here and its start nobody holds them
+    away = {service: port + 100 for service, port in ports.PREFERRED.items()}
+    home.ports_file.write_text(json.dumps(away))
     ports.choose(home.ports_file).release()
     port, password = ports.remembered(home.ports_file)["postgres"], uuid.uuid4().hex
     uris = {name: postgres.conninfo(port, password, name, _READER) for name in DATABASES}
