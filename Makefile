@@ -33,7 +33,7 @@ reset: setup ## delete all local data of a stopped stack; asks first (ARGS=--yes
 	@$(MILLRACE) reset $(ARGS)
 
 test: setup ## run the tests: fast, dbt, integration, end to end
-	@$(BIN)/python -m pytest -m "not bench" --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -m "not bench" --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-fast: setup check-dags ## check the DAGs and run the unit tests, in seconds and without a service
 	@$(BIN)/python -m pytest -m unit $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support import own_sources, stack
 _KINDS = {"dags": "dags", "dbt": "dbt", "integration": "integration", "e2e": "e2e", "benchmarks": "bench"}
 
 
-#: Kinds whose tests share what is slow to make, so that one process runs them all.
+#: Folders whose tests share what is slow to make, so that one process runs them all.
 _TOGETHER = ("dags", "dbt", "e2e")
 
 
@@ -32,9 +33,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(PROJECT_ROOT / "tests").parts[0]
         kind = kinds[item] = _KINDS.get(folder, "unit")
         item.add_marker(kind)
-        if kind in _TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(kind))
     items.sort(key=lambda item: order.index(kinds[item]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What shares the work: a file, or all files of a folder whose tests share what is slow to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFolder(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.split("/")[1]
+            return folder if folder in _TOGETHER else file
+
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
