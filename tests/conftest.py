@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -81,12 +80,6 @@ def database(postgres_server: stack.PostgresServer) -> Iterator[Callable[..., st
 def s3_store(storage: stack.Stack) -> stack.S3Store:
     """A real S3 server with the bucket `landing` for the whole test run."""
     return storage.store
-
-
-@pytest.fixture
-def landing_prefix() -> str:
-    """A prefix of its own for each test in the shared bucket."""
-    return f"test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")

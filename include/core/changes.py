@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from include.core.contracts.source import SourceContract, Stream
 from include.core.contracts.stream import RESERVED_COLUMNS
 from include.core.errors import SchemaChanged
+from include.core.log_changes import ADDED
 from include.core.schema import Column, StreamSchema
 from include.core.widening import keeps, widens
 
@@ -247,7 +248,7 @@ def _answered(contract: SourceContract, stream: Stream, change: Change, gone: li
     elif change.kind == "new_column" and answer != "ignore":
         if change.column in stream.columns:
             why = "its name is that of another column in the contract"
-        elif change.column in RESERVED_COLUMNS:
+        elif change.column in _reserved(stream):
             why = "raw needs this name for itself"
         elif answer == "evolve" and gone:
             # What was kept out may have come back under another name.
@@ -255,6 +256,11 @@ def _answered(contract: SourceContract, stream: Stream, change: Change, gone: li
     if why and answer != "freeze":
         return replace(change, answer="freeze", why=why)
     return replace(change, answer=answer)
+
+
+def _reserved(stream: Stream) -> set[str]:
+    changes = [column.name for column in ADDED] if stream.mode == "log" else []
+    return {*RESERVED_COLUMNS, *changes, *(["_change"] if stream.history == "append" else [])}
 
 
 def _needed(stream: Stream) -> set[str]:

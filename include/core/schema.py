@@ -8,10 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-#: How a value travels through the landing zone. `text` is the source's own exact text form, which the warehouse's
-#: input function reads back; the others are the Parquet type of the same meaning.
-CARRIERS = ("bool", "int", "float", "decimal", "date", "timestamp", "timestamptz", "string", "text")
-
 _ALWAYS = ("name", "source_type", "raw_type", "carrier", "nullable")
 
 
@@ -20,8 +16,10 @@ class Column:
     """One column: its type in the source, its type in raw, and its carrier in between.
 
     `protection` says what stands for its values where they do not land as they are, and under which key; else it is empty.
-    `source_name` is what the source calls it where that is another name, `number` what it is called by there whatever its
-    name is; neither is part of its shape.
+    A carrier is how a value travels through the landing zone: `text` is the source's own exact text form, which the
+    warehouse's input function reads back; bool, int, float, decimal, date, timestamp, timestamptz and string are the Parquet
+    type of the same meaning. `source_name` is what the source calls it where that is another name, `number` what it is
+    called by there whatever its name is; neither is part of its shape.
     """
 
     name: str

@@ -16,7 +16,7 @@ from include.core.errors import ContractError, TransientError
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
 from include.flows.evolution import last_shapes, tell
-from include.flows.following import follow, ready, release
+from include.flows.following import follow, ready, release, same
 from include.flows.reading import Reading, Tally
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
@@ -81,6 +81,8 @@ def extract(
         known = ledger.watermarks(session, run.contract.source)
         kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
         load = ledger.open_load(session, run.contract.source, run.run_id, kind, interval)
+        # Again, now that nobody else can publish: another worker of this run may just have done it.
+        known = ledger.watermarks(session, run.contract.source)
         before = last_shapes(session, zone, run.contract.source)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
@@ -109,19 +111,21 @@ def extract(
         shaped = [one.in_shape(snapshot, before.get(one.stream.name)).in_history(snapshot) for one in wanted]
         followed = [one for one in shaped if one.stream.mode == "log"]
         with ThreadPoolExecutor(run.contract.impact.connections, thread_name_prefix="read") as readers:
-            # One more tells the log of all streams; when all of them are read whole, it tells how far it goes.
+            reads = readers.map(
+                lambda reading: _read(run, reading, snapshot, zone, load, moment),
+                [one for one in shaped if one.log_mark is None],
+            )
+            # After them, and also when all are read whole: then it tells how far it goes.
             told = (
                 readers.submit(follow, run, followed, snapshot, zone, load.load_id, moment)
                 if followed
                 else None
             )
-            landed = list(
-                readers.map(
-                    lambda reading: _read(run, reading, snapshot, zone, load, moment),
-                    [one for one in shaped if one.log_mark is None],
-                )
-            )
-        landed = _marked(run, [*landed, *(told.result() if told else ())], snapshot)
+            landed = list(reads)
+            snapshot.unpin()  # the log may take longer, and needs nothing kept
+            held = round(time.monotonic() - opened, 3)
+            changes = told.result() if told else []
+        landed = _marked(run, [*landed, *changes], snapshot)
     manifest = Manifest(
         source=run.contract.source,
         load_id=load.load_id,
@@ -132,7 +136,7 @@ def extract(
         extracted_at=moment.isoformat(),
         streams=tuple(stream for stream, _ in landed),
         full_refresh=full_refresh,
-        snapshot_seconds=round(time.monotonic() - opened, 3),
+        snapshot_seconds=held,
     )
     key = zone.commit(manifest, moment)
     with connected(run.loader()) as session:
@@ -149,9 +153,11 @@ def _picture(
     known: dict[str, ledger.Watermark],
     shapes: Known,
 ) -> Iterator[Snapshot]:
-    if any(reading.stream.mode == "log" for reading in wanted):
-        ready(run, known)
+    logged = [reading.stream for reading in wanted if reading.stream.mode == "log"]
+    definitions = ready(run, known) if logged else {}
     with source.snapshot([reading.stream for reading in wanted], shapes) as picture:
+        if logged:
+            same(definitions, picture, logged)
         yield picture
 
 

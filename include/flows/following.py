@@ -12,7 +12,7 @@ from datetime import datetime
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any
 
-from include.core.errors import GateFailed, MillraceError, TerminalError
+from include.core.errors import GateFailed, MillraceError, TerminalError, TransientError
 from include.core.manifest import LogMark, StreamManifest
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
@@ -22,6 +22,7 @@ from include.warehouse import ledger
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from include.core.contracts.source import Stream
     from include.flows.reading import Reading
     from include.sources import Snapshot
     from include.sources.log import Slot
@@ -31,25 +32,47 @@ log = logging.getLogger("millrace.ingest")
 _WAITING = 2
 
 
-def ready(run: SourceRun, known: dict[str, ledger.Watermark]) -> None:
-    """Before a picture is taken: see to it that a new slot tells all that the picture does not show.
+def ready(run: SourceRun, known: dict[str, ledger.Watermark]) -> dict[str, str]:
+    """Before a picture is taken: see to it that the log tells all that the picture does not show.
 
     A slot tells of commits after the moment at which it was made. A transaction may have written its commit before and be
-    seen only later (while it waits for a replica, say): it would be in neither. So when nothing in raw shows that the slot
-    has been read before, the picture waits until every transaction that is open now has ended.
+    seen only later (while it waits for a replica, say): it would be in neither. And of a table the log tells what was
+    written since the publication has had it, not when that is committed: what an open transaction wrote before would be
+    in neither. So when nothing in raw shows that the slot has been read before, or a table has come or was altered since,
+    the picture waits until every transaction that is open now has ended.
+
+    Returns the definition of each stream's table as it was then, for `same`.
 
     :raises TransientError: one is open for longer than `horizon_timeout`.
     """
     slot = _slot(run)
     state = slot.state()
     if state is None:
-        return  # opening the picture says so
+        return {}  # opening the picture says so
     here = (state.server, state.timeline)
-    if not any(
-        (one.server, mark.timeline) == here and mark.lsn >= state.confirmed
-        for one, mark in _marks(run, known)
-    ):
+    definitions = {table.stream: table.definition for table in slot.tables()}
+    read = {
+        name: one.log.definition
+        for name, one in known.items()
+        if one.log is not None and (one.server, one.log.timeline) == here and one.log.lsn >= state.confirmed
+    }
+    if any(read.get(name) != definition for name, definition in definitions.items()):
         slot.settle(run.contract.impact.horizon_timeout)
+    return definitions
+
+
+def same(definitions: dict[str, str], snapshot: Snapshot, streams: list[Stream]) -> None:
+    """Nothing, when no table was altered between `ready` and the picture.
+
+    :raises TransientError: one was, while a transaction may have been writing to it.
+    """
+    assert snapshot.log is not None
+    altered = [one.name for one in streams if definitions.get(one.name) != snapshot.log.definition(one)]
+    if altered:
+        raise TransientError(
+            "a table or its publication was altered at this moment", where="mode: log",
+            received=", ".join(altered), todo="it is tried again",
+        )  # fmt: skip
 
 
 def release(run: SourceRun, known: dict[str, ledger.Watermark]) -> None:
@@ -113,11 +136,11 @@ def follow(
                 if name not in writers:
                     writers[name] = _Writer(pool, zone, (run.contract.source, name, load_id, moment))
                 writers[name].write(batch)
+            landed = {name: writer.finish() for name, writer in writers.items()}
         except BaseException:
             for writer in writers.values():
                 writer.abandon()
             raise
-        landed = {name: writer.finish() for name, writer in writers.items()}
     seconds = round(time.monotonic() - started, 3)
     found = []
     for reading in readings:

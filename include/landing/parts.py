@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -37,23 +37,28 @@ def write_parts(
 
     :param put: stores one object. :param progress: called with the rows written so far.
     """
-    with ThreadPoolExecutor(1, "upload") as uploader, ThreadPoolExecutor(1, "encode") as encoder:
-        parts = _Parts(folder, part_bytes, _Turn(uploader, put), progress)
-        encode = _Turn(encoder, parts.add)
-        waiting: list[pa.RecordBatch] = []
-        for batch in batches:
-            if batch.num_rows:
-                waiting.append(batch)
-            if (
-                sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS
-                or sum(one.nbytes for one in waiting) >= ROW_GROUP_BYTES
-            ):
+    try:
+        with ThreadPoolExecutor(1, "upload") as uploader, ThreadPoolExecutor(1, "encode") as encoder:
+            parts = _Parts(folder, part_bytes, _Turn(uploader, put), progress)
+            encode = _Turn(encoder, parts.add)
+            waiting: list[pa.RecordBatch] = []
+            for batch in batches:
+                if batch.num_rows:
+                    waiting.append(batch)
+                if (
+                    sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS
+                    or sum(one.nbytes for one in waiting) >= ROW_GROUP_BYTES
+                ):
+                    encode.submit(waiting)
+                    waiting = []
+            if waiting:
                 encode.submit(waiting)
-                waiting = []
-        if waiting:
-            encode.submit(waiting)
-        encode.wait()
-        return parts.close()
+            encode.wait()
+            return parts.close()
+    finally:
+        # Also when they cannot be written: else what reads them holds on to its connections until the error is forgotten.
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 class _Turn:

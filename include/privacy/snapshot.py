@@ -27,6 +27,8 @@ class _ClearLog(Protocol):
 
     def changes(self, marks: dict[str, LogMark]) -> Iterator[tuple[str, pa.RecordBatch]]: ...
 
+    def definition(self, stream: Stream) -> str: ...
+
     def mark(self, stream: Stream) -> LogMark: ...
 
 
@@ -54,6 +56,8 @@ class _Clear(Protocol):
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]: ...
 
+    def unpin(self) -> None: ...
+
 
 class ProtectedSnapshot:
     """The same picture, with what stands for each protected value in its place; and text as its column's type.
@@ -79,6 +83,9 @@ class ProtectedSnapshot:
     @property
     def log(self) -> _ProtectedLog | None:
         return self._log
+
+    def unpin(self) -> None:
+        self._clear.unpin()
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -135,6 +142,9 @@ class _ProtectedLog:
 
     def anew(self, stream: Stream, mark: LogMark) -> str:
         return self._clear.anew(stream, mark)
+
+    def definition(self, stream: Stream) -> str:
+        return self._clear.definition(stream)
 
     def mark(self, stream: Stream) -> LogMark:
         return self._clear.mark(stream)

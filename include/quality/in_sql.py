@@ -38,7 +38,7 @@ def key_rules(key: tuple[str, ...], unique: str | None) -> list[Any]:
     """Each column of a key has a value; and, when there is a description of that, no key comes twice."""
     rules = [
         no_rows(
-            f"select * from {BATCH} where {identifier(name)} is null",
+            f"select {identifier(name)} from {BATCH} where {identifier(name)} is null",
             description=f"primary key {name} is not null",
         )
         for name in key
@@ -70,7 +70,7 @@ def column_rules(name: str, rule: ColumnRule, tolerated: float, descriptions: di
     }
     return [
         no_rows(
-            f"with b as (select * from {BATCH}) select * from b where ({broken[field]}) and"
+            f"with b as (select {column} from {BATCH}) select * from b where ({broken[field]}) and"
             f" (select count(*) filter (where {broken[field]}) > {tolerated!r}"
             f" * count({'*' if field == 'not_null' else column}) from b)",
             description=description,

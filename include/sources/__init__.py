@@ -65,6 +65,9 @@ class Snapshot(Protocol):
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         """The primary keys of every row that the stream has."""
 
+    def unpin(self) -> None:
+        """No more rows are read: the source need not keep them as they were. What the log tells goes on."""
+
 
 class Source(Protocol):
     """A source system, described by its contract."""

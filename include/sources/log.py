@@ -30,6 +30,9 @@ class LogPicture(Protocol):
         :raises TerminalError: because the source no longer has it.
         """
 
+    def definition(self, stream: Stream) -> str:
+        """A digest of the stream's table and of its place in the publication."""
+
     def changes(self, marks: dict[str, LogMark]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """What has changed in these streams between their marks and this picture: the stream's name, and changes in their
         order, in batches of bounded size (see `include.core.log_changes`)."""
@@ -63,12 +66,13 @@ class SlotState:
 @dataclass(frozen=True)
 class FollowedTable:
     """One table of mode log: its stream, whether the publication has it, by which columns the log names a row that was
-    changed or deleted, and what is wrong, in words."""
+    changed or deleted, a digest of all this, and what is wrong, in words."""
 
     stream: str
     table: str
     published: bool
     identity: str
+    definition: str
     faults: tuple[str, ...]
 
 

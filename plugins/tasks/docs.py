@@ -17,8 +17,8 @@ _STEPS = {
    **close** frees the source for the next run, however this one went.
 
 **Run again** what you like: a step that is done changes nothing. **Backfill** reads the past interval again from the
-source, merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot or with cursor
-xmin have no past and are left out.""",
+source, merges it, moves no watermark, and sends nothing to operational systems; streams in mode snapshot or
+log, or with cursor xmin, have no past and are left out.""",
     TransformContract: """
 1. **begin**: an empty candidate, which no consumer sees.
 2. **build**: one task a dbt model, into the candidate; **dbt_test** at the end runs all its tests.

@@ -17,7 +17,7 @@ import pytest
 from psycopg import pq
 
 from include.core.contracts import SourceContract
-from include.core.errors import MillraceError, StaleLoad, TransientError, Unreachable
+from include.core.errors import ContractError, MillraceError, StaleLoad, TransientError, Unreachable
 from include.core.interval import Interval
 from include.flows import extract, load, publish
 from include.sources.postgres.log import picture
@@ -240,6 +240,66 @@ def test_a_worker_that_was_overtaken_publishes_no_changes(at: Pipeline) -> None:
     with pytest.raises(StaleLoad):
         publish.publish(slow, found.load_id)
     assert same(at) and read(at, store) == (0, 0, 0, 0)
+
+
+def test_a_table_that_joins_brings_what_open_transactions_wrote_before(at: Pipeline) -> None:
+    """The log tells of it what was written since the publication has it; the snapshot, what is committed."""
+    begun(at, docs())
+    at.at_source("create table other (id int primary key, title text)")
+    other = {"name": "other", "table": "public.other", "mode": "log", "primary_key": ["id"],
+             "columns": {"id": {"type": "integer"}, "title": {"type": "text"}}}  # fmt: skip
+    both = docs(other)
+    with session(at) as writer:
+        writer.execute("insert into other values (1, 'before')")
+        slot_of(at, both).create()
+
+        def commit() -> None:  # while the load waits for it
+            writer.execute("insert into other values (2, 'after')")
+            writer.commit()
+
+        timer = threading.Timer(2.0, commit)
+        timer.start()
+        at.pull(both)
+        timer.join()
+    at.pull(both)
+    assert at.same("other", "raw_store.other", "id, title")
+    # and so where it was left out for a while
+    with session(at) as writer:
+        at.at_source("alter publication millrace_store drop table other")
+        writer.execute("insert into other values (3, 'unseen')")
+        at.at_source("alter publication millrace_store add table other")
+        timer = threading.Timer(2.0, writer.commit)
+        timer.start()
+        at.pull(both)
+        timer.join()
+    at.pull(both)
+    assert at.same("other", "raw_store.other", "id, title")
+
+
+def test_another_replica_identity_for_a_while_leads_to_a_whole_read(at: Pipeline) -> None:
+    at.at_source("alter table docs add column code int not null default 0; update docs set code = id;"
+                 "alter table docs add constraint codes unique (code)")  # fmt: skip
+    store = begun(at, docs(columns=DOCS["columns"] | {"code": {"type": "integer"}}))
+    at.at_source(
+        "alter table docs replica identity using index codes; update docs set id = 100 where id = 1;"
+        "alter table docs replica identity default"
+    )
+    at.pull(store)
+    assert same(at)
+
+
+def test_a_partition_whose_changes_are_told_as_its_parents_is_refused(at: Pipeline) -> None:
+    at.at_source(
+        "create table whole (id int primary key, title text) partition by range (id);"
+        "create table part partition of whole for values from (0) to (100);"
+        "create publication millrace_store for table whole, part with (publish_via_partition_root = true)"
+    )
+    part = {"name": "part", "table": "public.part", "mode": "log", "primary_key": ["id"],
+            "columns": {"id": {"type": "integer"}, "title": {"type": "text"}}}  # fmt: skip
+    store = contract("store", [part])
+    slot_of(at, store).create()
+    with pytest.raises(ContractError, match="publish_via_partition_root = false"):
+        at.pull(store)
 
 
 def test_a_store_that_breaks_off_ends_the_load_and_the_next_one_has_it_all(at: Pipeline) -> None:

@@ -77,7 +77,7 @@ class Impact(Model):
     )
     longest_snapshot: Duration = Field(
         default=timedelta(hours=1),
-        description="How long one picture of the source may be held (it delays its vacuum).",
+        description="How long one snapshot of the source may be held (it delays its vacuum).",
     )
     horizon_timeout: Duration = Field(
         default=timedelta(minutes=30), description="How long to wait for the source's open transactions."
@@ -130,8 +130,8 @@ class SourceContract(DagContract):
         " a mapping: one row of each key stays, the newest where there is a cursor.",
     )
     lateness: Duration | Accepted = Field(
-        description="Late values: every pull reads again from this long before the watermark. Where the cursor is xmin"
-        " no value is late."
+        description="Late values: every pull reads again from this long before the watermark. By xmin or by the"
+        " log no value is late."
     )
     upstreams: tuple[Upstream, ...] | Accepted = Field(
         description="The systems that feed this source; [] when none does."

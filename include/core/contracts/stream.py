@@ -91,7 +91,8 @@ class Stream(Model):
     deletes: Literal["none", "snapshot", "keys"] = Field(
         default="none",
         description="none: rows are never deleted there; snapshot: what a complete read lacks is gone;"
-        " keys: all primary keys are read with every pull, and what they lack is gone.",
+        " keys: all primary keys are read with every pull, and what they lack is gone. Not with mode log, which tells of"
+        " each.",
     )
     deleted_rows: Literal["tombstone", "remove"] = Field(
         default="tombstone",
@@ -107,8 +108,8 @@ class Stream(Model):
     references: tuple[Reference, ...] = Field(default=(), description="What it joins to.")
     max_rows_per_day: Count | Accepted | None = Field(
         default=None,
-        description="Rate of generation: an increment with more rows is stopped, and a snapshot, or stream by xmin, that has"
-        " grown by more.",
+        description="Rate of generation: an increment with more rows is stopped, and a snapshot, or a stream by xmin or by"
+        " its log, that has grown by more.",
     )
     freshness: Duration | None = Field(
         default=None, description="A run fails when the newest row, by its cursor, is older than this."

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -17,11 +16,11 @@ from pymysql.cursors import SSCursor
 from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import TerminalError, TransientError
-from include.core.interval import show_duration
+from include.core.errors import TransientError
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
+from include.sources.age import Age
 from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.mysql import catalog, types
@@ -93,8 +92,7 @@ class MySQLSource:
             found=shapes.found,
             tables=tables,
             session=session,
-            until=time.monotonic() + self._contract.impact.longest_snapshot.total_seconds(),
-            longest=self._contract.impact.longest_snapshot,
+            age=Age(self._contract.impact.longest_snapshot),
             where=self._where,
         )
 
@@ -122,8 +120,7 @@ class MySQLSnapshot:
     found: dict[str, dict[str, types.CatalogType]]
     tables: dict[str, catalog.Table]
     session: Session
-    until: float
-    longest: timedelta
+    age: Age
     where: str
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -157,7 +154,7 @@ class MySQLSnapshot:
         query = f"{MARK}{line} from {self.tables[stream.name].quoted} where {condition}"
         with self._turn, concealed(stream, where), translated(where), self._lines(query, where) as lines:
             for batch in batches(lines, schema, arrow_schema(schema), where):
-                self._check_age(where)
+                self.age.check(where)
                 yield batch
 
     @contextmanager
@@ -182,15 +179,8 @@ class MySQLSnapshot:
                 self.session.close()
             raise
 
-    def _check_age(self, where: str) -> None:
-        if time.monotonic() > self.until:
-            raise TerminalError(
-                "the snapshot is as old as it may become, and not all was read; nothing has landed",
-                where=where,
-                received=f"a snapshot held for {show_duration(self.longest)}",
-                allowed=f"longest_snapshot: {show_duration(self.longest)}, while which the source cannot clean up",
-                todo="read in increments where a table has a cursor; or agree with the source's owner on a longer one",
-            )
+    def unpin(self) -> None:
+        """Its transaction is its session's, which ends with it."""
 
 
 def within(schema: StreamSchema, stream: Stream, since: datetime | None, before: datetime | None) -> str:

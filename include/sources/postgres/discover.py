@@ -14,7 +14,7 @@ from include.core.errors import ContractError, TypeNotExact
 from include.sources.discovered import Found, FoundColumn, FoundReference, FoundTable, Skipped
 from include.sources.postgres import discover_sql as queries
 from include.sources.postgres.catalog import catalog_types, primary_key
-from include.sources.postgres.source import SETTINGS
+from include.sources.postgres.session import SETTINGS
 from include.sources.postgres.translated import translated
 from include.sources.postgres.types import CatalogType, column_for
 

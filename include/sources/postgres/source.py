@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,11 +19,11 @@ from psycopg import sql
 from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import TerminalError, TransientError
-from include.core.interval import show_duration
+from include.core.errors import TransientError
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources import Horizon
+from include.sources.age import Age
 from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
@@ -32,22 +31,11 @@ from include.sources.postgres.horizon import horizon
 from include.sources.postgres.log.open import open_log
 from include.sources.postgres.log.picture import PostgresLogPicture
 from include.sources.postgres.ranges import page_ranges, together
+from include.sources.postgres.session import milliseconds, session_uri
 from include.sources.postgres.translated import translated
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import exact
 
-# Text forms that do not depend on the server's settings; `row_security = off` makes a policy an error instead of fewer
-# rows; an empty search path makes the catalog name every type that is not built in with its schema.
-SETTINGS = {
-    "datestyle": "ISO,YMD",
-    "intervalstyle": "postgres",
-    "timezone": "UTC",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "row_security": "off",
-    "search_path": "pg_catalog",
-    "client_encoding": "UTF8",
-}
 # Batches of so many bytes: several fit into a row group of the landing zone, and few are in memory at once.
 BATCHES = {"adbc.postgresql.batch_size_hint_bytes": str(4 * 1024 * 1024)}
 
@@ -56,14 +44,8 @@ class PostgresSource:
     """Reads what one contract describes. See `include.sources.Source`."""
 
     def __init__(self, contract: SourceContract, connection: Connection) -> None:
-        impact = contract.impact
         self._contract = contract
-        self._uri = connection.postgres_uri(
-            **SETTINGS,
-            statement_timeout=_milliseconds(impact.statement_timeout),
-            lock_timeout=_milliseconds(impact.lock_timeout),
-            idle_in_transaction_session_timeout=_milliseconds(impact.idle_in_transaction_timeout),
-        )
+        self._uri = session_uri(contract, connection)
         self._where = f"source {contract.source!r}"
 
     def horizon(self, end: datetime) -> Horizon:
@@ -121,7 +103,7 @@ class PostgresSource:
         # The exporter stays open while others read, idle in its transaction for all that time.
         exporter.execute(
             "select set_config('idle_in_transaction_session_timeout', %s, true)",
-            (_milliseconds(self._contract.impact.longest_snapshot),),
+            (milliseconds(self._contract.impact.longest_snapshot),),
         )
         row = exporter.execute(
             "select pg_export_snapshot(), pg_snapshot_xmax(s)::text::bigint, (select count(*) from pg_snapshot_xip(s))"
@@ -143,8 +125,8 @@ class PostgresSource:
             tables=tables,
             storage=storage,
             watcher=watcher,
-            until=time.monotonic() + self._contract.impact.longest_snapshot.total_seconds(),
-            longest=self._contract.impact.longest_snapshot,
+            age=Age(self._contract.impact.longest_snapshot),
+            exporter=exporter,
             permits=threading.Semaphore(self._contract.impact.connections),
             name=name,
             uri=self._uri,
@@ -166,8 +148,8 @@ class PostgresSnapshot:
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]
     watcher: psycopg.Connection[Any]
-    until: float
-    longest: timedelta
+    age: Age
+    exporter: psycopg.Connection[Any]
     permits: threading.Semaphore
     name: str
     uri: str
@@ -205,7 +187,7 @@ class PostgresSnapshot:
         where = f"{self.where}, stream {stream.name!r}"
         readers = [partial(self._range, stream, schema, condition) for condition in conditions]
         for batch in together(readers, self.permits):
-            self._check_age(where)
+            self.age.check(where)
             yield batch
         with translated(where):
             found = catalog.storage(self.watcher, *self.tables[stream.name])
@@ -239,17 +221,6 @@ class PostgresSnapshot:
             for batch in cursor.fetch_record_batch():
                 yield exact(batch, schema, target, where)
 
-    def _check_age(self, where: str) -> None:
-        if time.monotonic() > self.until:
-            raise TerminalError(
-                "the snapshot is as old as it may become, and not all was read; nothing has landed",
-                where=where,
-                received=f"a snapshot held for {show_duration(self.longest)}",
-                allowed=f"longest_snapshot: {show_duration(self.longest)}, while which the source cannot clean up",
-                todo="read in increments where a table has a cursor, or from more connections; or agree with the source's"
-                " owner on a longer one",
-            )
-
     @contextmanager
     def _reader(self) -> Iterator[Any]:
         try:
@@ -258,6 +229,8 @@ class PostgresSnapshot:
             connection = dbapi.connect(self.uri, autocommit=True)
             with connection.cursor() as cursor:
                 cursor.execute("begin isolation level repeatable read read only")
+                # It may wait its turn for as long as another stream is read.
+                cursor.execute(f"set local idle_in_transaction_session_timeout = {self.age.milliseconds}")
                 self._join(cursor)
         try:
             yield connection
@@ -278,6 +251,10 @@ class PostgresSnapshot:
                 todo="nothing, when this is seldom: the next attempt reads in a new one; else see who ends our connections",
             ) from error
 
+    def unpin(self) -> None:
+        self.close()
+        self.exporter.close()
+
     def close(self) -> None:
         while not self._idle.empty():
             self._idle.get_nowait().close()
@@ -289,7 +266,3 @@ def _server(connection: psycopg.Connection[Any]) -> str:
     ).fetchone()
     assert row is not None
     return str(row[0])
-
-
-def _milliseconds(duration: timedelta) -> str:
-    return str(int(duration.total_seconds() * 1000))

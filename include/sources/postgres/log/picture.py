@@ -85,6 +85,9 @@ class PostgresLogPicture:
             return "its definition or publication was altered, and the log does not tell what that did to its rows"
         return ""
 
+    def definition(self, stream: Stream) -> str:
+        return self.tables[stream.name].definition
+
     def mark(self, stream: Stream) -> LogMark:
         assert self._reached is not None  # all changes were read
         return LogMark(self.snapshot, self._reached, self.timeline, self.tables[stream.name].definition)

@@ -18,6 +18,7 @@ from include.sources.log import FollowedTable, SlotState
 from include.sources.postgres import catalog
 from include.sources.postgres.log.state import check_server, slot_state, usable
 from include.sources.postgres.log.tables import LoggedTable, look
+from include.sources.postgres.session import session_uri
 from include.sources.postgres.translated import translated
 
 #: From this version on a publication can tell the values of generated columns.
@@ -29,7 +30,7 @@ class PostgresSlot:
 
     def __init__(self, contract: SourceContract, connection: Connection) -> None:
         self._contract, self._name = contract, contract.slot_name
-        self._uri = connection.postgres_uri(search_path="pg_catalog")
+        self._uri = session_uri(contract, connection)
         self._where = f"source {contract.source!r}"
 
     @contextmanager
@@ -46,7 +47,9 @@ class PostgresSlot:
     def tables(self) -> list[FollowedTable]:
         with self._session() as session:
             return [
-                FollowedTable(name, table.name, table.published, table.identity, table.faults)
+                FollowedTable(
+                    name, table.name, table.published, table.identity, table.definition, table.faults
+                )
                 for name, table in self._look(session).items()
             ]
 
@@ -76,6 +79,7 @@ class PostgresSlot:
             done = self._publish(session, server)
             if slot_state(session, self._name, self._where) is None:
                 # It waits for the transactions that are open now: only of later ones can it tell the whole.
+                session.execute("set lock_timeout = 0")
                 self._may(
                     session,
                     sql.SQL("select pg_create_logical_replication_slot({}, 'pgoutput')").format(

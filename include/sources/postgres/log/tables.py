@@ -31,7 +31,9 @@ select c.oid::bigint as oid, quote_ident(n.nspname) || '.' || quote_ident(c.reln
        p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate as everything,
        (select to_jsonb(t) from pg_publication_tables t
          where t.pubname = p.pubname and t.schemaname = n.nspname and t.tablename = c.relname) as told,
-       md5(concat_ws(' ', c.oid, p.oid, p.xmin, pr.oid, pr.xmin,
+       md5(concat_ws(' ', c.oid, p.oid, p.xmin, pr.oid, pr.xmin, c.relreplident,
+           (select string_agg(concat_ws(' ', i.indexrelid, i.xmin), ',' order by i.indexrelid)
+              from pg_index i where i.indrelid = c.oid and i.indisunique),
            (select string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.xmin), ',' order by a.attnum)
               from pg_attribute a where a.attrelid = c.oid and a.attnum > 0))) as definition
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -123,6 +125,11 @@ def _faults(row: dict[str, Any], publication: str, key: list[str], read: list[st
         found.append(
             f"publication {publication} leaves out kinds of changes: alter publication {publication} set (publish ="
             " 'insert, update, delete, truncate')"
+        )
+    if row["told"] is None:
+        found.append(
+            f"publication {publication} tells the changes of {row['name']} as those of the table that it is a partition of:"
+            f" alter publication {publication} set (publish_via_partition_root = false)"
         )
     told = row["told"] or {}
     if told.get("rowfilter"):
