@@ -157,7 +157,7 @@ def _picture(
     definitions = ready(run, known) if logged else {}
     with source.snapshot([reading.stream for reading in wanted], shapes) as picture:
         if logged:
-            same(definitions, picture, logged)
+            same(run, definitions, picture, logged)
         yield picture
 
 

@@ -61,7 +61,7 @@ def ready(run: SourceRun, known: dict[str, ledger.Watermark]) -> dict[str, str]:
     return definitions
 
 
-def same(definitions: dict[str, str], snapshot: Snapshot, streams: list[Stream]) -> None:
+def same(run: SourceRun, definitions: dict[str, str], snapshot: Snapshot, streams: list[Stream]) -> None:
     """Nothing, when no table was altered between `ready` and the picture.
 
     :raises TransientError: one was, while a transaction may have been writing to it.
@@ -70,7 +70,7 @@ def same(definitions: dict[str, str], snapshot: Snapshot, streams: list[Stream])
     altered = [one.name for one in streams if definitions.get(one.name) != snapshot.log.definition(one)]
     if altered:
         raise TransientError(
-            "a table or its publication was altered at this moment", where="mode: log",
+            "a table or its publication was altered at this moment", where=run.where,
             received=", ".join(altered), todo="it is tried again",
         )  # fmt: skip
 

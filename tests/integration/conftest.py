@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from include.core.contracts import SourceContract
+from tests.support import clinic as clinics
 from tests.support import mariadb
 from tests.support.mariadb import MariaDB
 from tests.support.pipeline import Pipeline, build, contract
@@ -73,3 +74,9 @@ def from_maria(pipeline: Pipeline, maria: MariaDB) -> Pipeline:
     """A pipeline that reads the MariaDB server."""
     pipeline.connections["source"] = maria.connection()
     return pipeline
+
+
+@pytest.fixture
+def clinic(pipeline: Pipeline) -> Pipeline:
+    """A source with personal data, and the keys that protect it."""
+    return clinics.opened(pipeline)

@@ -390,3 +390,15 @@ def test_what_commits_late_is_not_lost(shop: Pipeline, maria: MariaDB) -> None:
     waits.join()
     shop.pull(source)
     same(shop, maria)
+
+
+def test_a_table_that_no_stream_reads_is_told_as_a_contract_writes_it(shop: Pipeline, maria: MariaDB) -> None:
+    maria.run(
+        "create table shop.extra (id int primary key)", "create table shop.`Two Words` (id int primary key)"
+    )
+    strict = {"on_schema_change": {"new_table": "freeze"}}
+    with pytest.raises(SchemaChanged) as told:
+        shop.pull(store(ORDERS, **strict))
+    named = ["shop.extra", 'shop."Two Words"']
+    assert all(f"table {name}: no stream reads it" in str(told.value) for name in named)
+    assert shop.pull(store(ORDERS, unread_tables=named, **strict)).changed == {"orders": 1000}

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from include.cli.main import app
 from include.core.connection import Connection
 from include.core.contracts import SourceContract
 from include.core.errors import GateFailed, MillraceError, SchemaChanged, TerminalError
@@ -26,63 +20,9 @@ from include.flows.publish import Published
 from include.privacy import is_token, read_keys, reveal
 from include.privacy.values import hash_of
 from include.sources.log import open_slot
-from tests.support.pipeline import Pipeline, answers, contract
+from tests.support.clinic import CLEAR, NEW, OLD, PEOPLE, VISITS, clinic_contract, give_keys
+from tests.support.pipeline import Pipeline, contract
 from tests.support.stack import S3Store
-
-OLD, NEW = "2025:" + "0a" * 32, "2026:" + "1b" * 40
-#: Stands in every value that must not be seen.
-CLEAR = "Zsófia"
-
-PEOPLE: dict[str, Any] = {
-    "name": "people",
-    "table": "public.people",
-    "primary_key": ["ssn"],
-    "mode": "incremental",
-    "cursor": "updated_at",
-    "deletes": "keys",
-    "max_delete_share": 1,
-    "columns": {
-        "ssn": {"type": "text", "protect": "hash"},
-        "email": {"type": "text", "pii": "email", "protect": "token", "not_null": True},
-        "name": {"type": "text", "protect": "mask"},
-        "updated_at": {"type": "timestamp with time zone"},
-    },
-}
-VISITS: dict[str, Any] = {
-    "name": "visits",
-    "table": "public.visits",
-    "primary_key": ["id"],
-    "mode": "snapshot",
-    "deletes": "snapshot",
-    "references": [{"columns": ["ssn"], "stream": "people"}],
-    "columns": {
-        "id": {"type": "integer"},
-        "ssn": {"type": "text", "protect": "hash"},
-        "email": {"type": "text", "protect": "token"},
-    },
-}
-
-
-@pytest.fixture
-def clinic(pipeline: Pipeline) -> Pipeline:
-    pipeline.at_source(
-        "create table people (ssn text primary key, email text, name text,"
-        " updated_at timestamptz not null default clock_timestamp());"
-        "create table visits (id int primary key, ssn text, email text);"
-        f"insert into people select '{CLEAR}-' || i, '{CLEAR}' || i || '@example.com', nullif('{CLEAR} ' || i, '{CLEAR} 7')"
-        " from generate_series(1, 20) i;"
-        "insert into visits select row_number() over (), ssn, email from people where ssn like '%1%'"
-    )
-    give_keys(pipeline, OLD)
-    return pipeline
-
-
-def give_keys(pipeline: Pipeline, *keys: str) -> None:
-    pipeline.connections["keys"] = Connection("keys", "generic", password=" ".join(keys))
-
-
-def clinic_contract(*streams: dict[str, Any], name: str = "clinic") -> SourceContract:
-    return contract(name, list(streams or (PEOPLE, VISITS)), privacy_keys="keys")
 
 
 def landed(store: S3Store, source: str) -> Iterator[tuple[str, str]]:
@@ -361,49 +301,3 @@ def test_a_new_table_without_deletes_is_not_filled_twice_by_a_rotation(clinic: P
     with pytest.raises(SchemaChanged):
         clinic.pull(source, full_refresh=True)
     assert clinic.at_warehouse("select count(*) from raw_clinic.people") == [(20,)]
-
-
-def test_tokens_of_a_query_are_revealed_by_the_command(
-    clinic: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    clinic.pull(clinic_contract(PEOPLE))
-    rows = clinic.at_warehouse("select name, email from raw_clinic.people order by email")
-    _for_the_command_line(monkeypatch, tmp_path, f"{NEW} {OLD}")
-    given = "".join(f"{name or ''},{email}\n" for name, email in rows)
-    told = CliRunner().invoke(app, ["reveal", "clinic"], input=given)
-    assert told.exit_code == 0, told.output
-    clear = {email for (email,) in clinic.at_source("select email from people")}
-    assert {line.split(",")[1] for line in told.output.splitlines()} == clear
-    assert {line.split(",")[0] for line in told.output.splitlines()} == {"", "***"}
-    _for_the_command_line(monkeypatch, tmp_path, NEW)
-    refused = CliRunner().invoke(app, ["reveal", "clinic"], input=given)
-    assert refused.exit_code == 1 and "line 1: the token's key is not here" in refused.output
-    assert "1b1b" not in told.output + refused.output
-
-
-def test_the_check_of_a_contract_looks_at_its_keys(
-    clinic: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_SOURCE", clinic.source)
-    for keys, code, said in (
-        (OLD, 0, "0 faults"),
-        ("2025:geheim", 1, "connection 'keys': the connection holds no keys"),
-    ):
-        path = _for_the_command_line(monkeypatch, tmp_path, keys)
-        told = CliRunner().invoke(app, ["contract", "check", "clinic", "--connect"])
-        assert (told.exit_code, said in told.output) == (code, True), told.output
-        assert "geheim" not in told.output
-    line = path.read_text(encoding="utf-8").splitlines().index("privacy_keys: keys") + 1
-    assert f"{path}:{line}: connection 'keys'" in told.output and "1 faults" in told.output
-
-
-def _for_the_command_line(monkeypatch: pytest.MonkeyPatch, folder: Path, keys: str) -> Path:
-    """The contract as a file, and its keys in the environment."""
-    path = folder / "sources" / "clinic.yaml"
-    path.parent.mkdir(exist_ok=True)
-    said = answers("clinic", [PEOPLE]) | {"privacy_keys": "keys"}
-    path.write_text(yaml.safe_dump(said), encoding="utf-8")
-    monkeypatch.setenv("MILLRACE_CONTRACTS", str(folder))
-    monkeypatch.setenv("MILLRACE_HOME", str(folder / "home"))
-    monkeypatch.setenv("AIRFLOW_CONN_KEYS", json.dumps({"conn_type": "generic", "password": keys}))
-    return path

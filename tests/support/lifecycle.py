@@ -114,11 +114,11 @@ class Lifecycle:
     def ended(self, run: Run) -> Run:
         """The same run with its state, once it has ended."""
         state = until(
-            lambda: next((s for s in ("success", "failed") if s == self.state(run)), None), f"{run} to end"
+            lambda: next((s for s in ("success", "failed") if s == self._state(run)), None), f"{run} to end"
         )
         return Run(run.dag_id, run.run_id, state)
 
-    def state(self, run: Run) -> str:
+    def _state(self, run: Run) -> str:
         return str(self.api.run(run.dag_id, run.run_id)["state"])
 
     def done(self, dag_id: str, **conf: Any) -> Run:

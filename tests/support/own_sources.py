@@ -24,9 +24,8 @@ from tests.support.stack import Stack
 CONTRACTS = PROJECT_ROOT / "include" / "contracts"
 _SHOPS = ("sources/shop", "transforms/shop", "syncs/contacts_api", "syncs/crm_contacts")
 #: Databases that a test may create; each is the connection of the same name.
-DATABASES = ("chinook", "nasty", "depot", "bank")
-#: The role of these connections.
-READER = "reader_of_tests"
+DATABASES = ("chinook", "nasty", "depot")
+_READER = "reader_of_tests"
 
 
 def shops_contracts() -> list[Path]:
@@ -52,7 +51,7 @@ def variables(home: Home, contracts: Path) -> dict[str, str]:
     home.ports_file.write_text(json.dumps(away))
     ports.choose(home.ports_file).release()
     port, password = ports.remembered(home.ports_file)["postgres"], uuid.uuid4().hex
-    uris = {name: postgres.conninfo(port, password, name, READER) for name in DATABASES}
+    uris = {name: postgres.conninfo(port, password, name, _READER) for name in DATABASES}
     return {
         "MILLRACE_CONTRACTS": str(contracts),
         **{f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in uris.items()},
@@ -62,9 +61,9 @@ def variables(home: Home, contracts: Path) -> dict[str, str]:
 def let_read(stack: Stack, database: str, *schemas: str) -> None:
     """Let the role of the connections above read these schemas of a database that a test has filled."""
     password = urlsplit(stack.variables[f"AIRFLOW_CONN_{database.upper()}"]).password
-    role = sql.Identifier(READER)
+    role = sql.Identifier(_READER)
     with psycopg.connect(stack.postgres.conninfo(database), autocommit=True) as admin:
-        if not admin.execute("select 1 from pg_roles where rolname = %s", (READER,)).fetchone():
+        if not admin.execute("select 1 from pg_roles where rolname = %s", (_READER,)).fetchone():
             admin.execute(sql.SQL("create role {} login password {}").format(role, sql.Literal(password)))
             admin.execute(sql.SQL("grant pg_read_all_stats to {}").format(role))
         for schema in schemas:

@@ -49,6 +49,11 @@ class Table:
         return quoted(self.schema, self.name)
 
     @property
+    def written(self) -> str:
+        """As a contract writes it: in double quotes where it needs them, whatever the server's own are."""
+        return ".".join(part if part.isidentifier() else identifier(part) for part in self.key)
+
+    @property
     def key(self) -> tuple[str, str]:
         return (self.schema, self.name)
 
@@ -117,7 +122,7 @@ def unread_tables(session: Session, contract: SourceContract, read: Iterable[Tab
         for row in run(session, _TABLES, (schema, *READABLE))
     ]
     return tuple(
-        identifier(schema, name)
+        Table(schema, name).written
         for schema, name in found
         if (schema, name) not in known and (schema.casefold(), name.casefold()) not in named
     )

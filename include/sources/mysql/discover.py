@@ -99,13 +99,13 @@ def _tables(session: Session, schemas: list[str], role: str) -> tuple[list[Found
         if not reason and all(column.refused for column in columns):
             reason = "it has no column that can be carried"
         if reason:
-            skipped.append(Skipped(_written(table), reason))
+            skipped.append(Skipped(table.written, reason))
             continue
         found.append(
             FoundTable(
                 schema=schema,
                 name=name,
-                quoted=_written(table),
+                quoted=table.written,
                 columns=columns,
                 primary_key=primary_key(session, table),
                 references=tuple(references[table]),
@@ -138,7 +138,7 @@ def _references(session: Session, schemas: list[str]) -> dict[Table, list[FoundR
     found: dict[Table, list[FoundReference]] = defaultdict(list)
     for (table, _, target), columns in pairs.items():
         here, there = zip(*columns, strict=True)
-        found[table].append(FoundReference(here, _written(target), there))
+        found[table].append(FoundReference(here, target.written, there))
     return found
 
 
@@ -156,13 +156,6 @@ def _column(found: CatalogType, table: Table, indexed: set[tuple[str, ...]]) -> 
         refused=refused,
         indexed=(*table.key, found.column) in indexed,
         stamped_by="its on update clause" if "on update" in found.extra.lower() else "",
-    )
-
-
-def _written(table: Table) -> str:
-    """As a contract writes it: in double quotes, whatever the server's own are."""
-    return ".".join(
-        part if part.isidentifier() else '"' + part.replace('"', '""') + '"' for part in table.key
     )
 
 
