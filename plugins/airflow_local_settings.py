@@ -22,7 +22,7 @@ from airflow.configuration import conf
 #: setting for this, namespace_levels, does not reach loggers of the standard library.)
 _TALKATIVE = ("apprise", "cosmos", "great_expectations", "great_expectations.data_context.types.base")
 _HEAVY = (
-    "adbc_driver_postgresql.dbapi",
+    "adbc_driver_postgresql",
     "airflow.providers.standard.decorators.sensor",
     "boto3",
     "cosmos.airflow.task_group",

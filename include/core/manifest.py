@@ -5,9 +5,10 @@ Readers see only parts that a manifest lists, so a part written by an attempt th
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import orjson
 
 from include.core.changes import Change
 from include.core.schema import StreamSchema
@@ -146,11 +147,11 @@ class Manifest:
             for stream in self.streams
         ]
         data: dict[str, Any] = asdict(replace(self, streams=())) | {"streams": streams}
-        return json.dumps(data, indent=1, sort_keys=True).encode()
+        return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Manifest:
-        data = json.loads(body)
+        data = orjson.loads(body)
         streams = []
         for row in data.pop("streams"):
             row["schema"] = StreamSchema.from_json(row["schema"])

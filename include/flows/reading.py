@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millrace.ingest")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -140,9 +142,10 @@ class Tally:
         for batch in batches:
             self.rows += batch.num_rows
             if self.stream.stamp and batch.num_rows:
-                newest = pc.max(batch.column(self.stream.stamp)).as_py()
-                if newest is not None:
-                    newest = newest if newest.tzinfo else newest.replace(tzinfo=timezone.utc)
+                last = pc.max(batch.column(self.stream.stamp))
+                if last.is_valid:
+                    # its microseconds: to make a datetime of it, pyarrow loads pandas
+                    newest = _EPOCH + timedelta(microseconds=last.value)
                     self.newest = max(self.newest or newest, newest)
             yield batch
 

@@ -1,7 +1,8 @@
 """Encoding rows as Parquet parts while the next rows are read and the last part is uploaded.
 
 Three threads share the work: the caller's reads, one encodes a row group, one uploads a part. Each waits for the next one
-before it hands over a second piece, so that memory is bounded by a few row groups and two parts, whatever the rows.
+before it hands over a second piece, so that memory is bounded by a few row groups and two parts, whatever the rows. The
+last piece is always the caller's.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def write_parts(
                     encode.submit(waiting)
                     waiting = []
             if waiting:
-                encode.submit(waiting)
+                encode.last(waiting)
             encode.wait()
             return parts.close()
     finally:
@@ -72,6 +73,12 @@ class _Turn:
     def submit(self, *arguments: Any) -> None:
         self.wait()
         self._pending = self._pool.submit(self._call, *arguments)
+
+    def last(self, *arguments: Any) -> None:
+        """The call after which none comes, here: nothing is left that could be done meanwhile, so that what fits into one
+        row group, as most tables do, needs no thread."""
+        self.wait()
+        self._call(*arguments)
 
     def wait(self) -> None:
         if self._pending is not None:
@@ -102,15 +109,15 @@ class _Parts:
         self._writer.write_table(table, row_group_size=table.num_rows)
         self._rows += table.num_rows
         if self._sink.tell() >= self._part_bytes:
-            self._hand_over()
+            self._hand_over(self._upload.submit)
 
     def close(self) -> tuple[Part, ...]:
         """All parts, each of them stored."""
-        self._hand_over()
+        self._hand_over(self._upload.last)
         self._upload.wait()
         return tuple(self._parts)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, upload: Callable[..., None]) -> None:
         if self._writer is None:
             return
         self._writer.close()
@@ -118,7 +125,7 @@ class _Parts:
         self._sink, self._writer = io.BytesIO(), None
         with body.getbuffer() as content:
             part = Part(key, self._rows, len(content), hashlib.sha256(content).hexdigest())
-        self._upload.submit(key, body)
+        upload(key, body)
         self._parts.append(part)
         self._done += self._rows
         self._progress(self._done)

@@ -11,6 +11,7 @@ import pickle
 import sys
 import time
 from datetime import datetime, timezone
+from importlib import import_module
 
 from include.core.interval import Interval
 from include.flows.extract import extract
@@ -19,6 +20,9 @@ from include.flows.publish import close, publish
 from include.flows.source_run import SourceRun
 from include.warehouse import ledger
 from include.warehouse.connect import connected
+
+#: What a task finds imported, because the process that it is forked from did (plugins/airflow_local_settings.py).
+_WARM = ("adbc_driver_postgresql", "boto3", "psycopg", "pyarrow.parquet", "pgpq")
 
 
 def _extract(run: SourceRun, _load: int, full: bool) -> int:
@@ -38,6 +42,8 @@ def _publish(run: SourceRun, load: int, _full: bool) -> int:
 def main() -> None:
     pipeline, contract, run_id, step, load, full = pickle.load(sys.stdin.buffer)
     run = SourceRun(contract, pipeline.connect, run_id)
+    for name in _WARM:
+        import_module(name)
     if step == "publish":  # what an audit that finds nothing leaves in the ledger; the audit is not measured
         with connected(run.loader()) as session:
             for stream in contract.streams:

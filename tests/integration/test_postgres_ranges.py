@@ -47,7 +47,7 @@ def _ids(picture: Any, source: SourceContract, name: str = "big") -> list[int]:
 def _ranges(pipeline: Pipeline, source: SourceContract, name: str = "big") -> int:
     with psycopg.connect(pipeline.source) as session:
         table = catalog.find_table(session, source, source.stream(name))
-        return len(ranges.page_ranges(session, catalog.storage(session, *table)))
+        return len(ranges.page_ranges(session, {name: catalog.storage(session, *table)})[name])
 
 
 @pytest.mark.parametrize("connections", [1, 2, 5])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,24 +22,34 @@ PAGES = 16 * 1024
 
 # Of a table with partitions or children a range takes its pages from each of them.
 _LARGEST = """
-select max(pg_relation_size(c.oid) / current_setting('block_size')::int)
-  from pg_class c left join pg_am a on a.oid = c.relam
- where c.oid = any (%s)
+select t.stream, max(pg_relation_size(c.oid) / current_setting('block_size')::int)
+  from unnest(%(streams)s::text[], %(tables)s::oid[]) t(stream, id)
+  join pg_class c on c.oid = t.id left join pg_am a on a.oid = c.relam
+ group by t.stream
 having bool_and(c.relkind = 'p' or (c.relkind in ('r', 'm') and a.amhandler::text = 'heap_tableam_handler'))
 """
+_WHOLE = (sql.SQL("true"),)
 
 
-def page_ranges(connection: Connection[Any], storage: tuple[Any, ...]) -> list[sql.Composable]:
-    """Conditions each of which holds for a part of a table's rows, and one of which for every row.
+def page_ranges(
+    connection: Connection[Any], storage: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Sequence[sql.Composable]]:
+    """For each stream, conditions each of which holds for a part of its table's rows, and one of which for every row.
 
-    :param storage: of the table, see `catalog.storage`.
+    One question, however many they are: most tables are small. :param storage: of each table, see `catalog.storage`.
     """
     if connection.info.server_version < 140_000:
-        return [sql.SQL("true")]
-    row = connection.execute(_LARGEST, ([table for table, _ in storage[1]],)).fetchone()
-    edges = range(PAGES, row[0] if row and row[0] else 0, PAGES)
-    bounds = [None, *edges, None]
-    return [_between(first, end) for first, end in pairwise(bounds)]
+        return dict.fromkeys(storage, _WHOLE)
+    members = [(stream, table) for stream, (_, files) in storage.items() for table, _ in files]
+    asked = {"streams": [stream for stream, _ in members], "tables": [table for _, table in members]}
+    largest = dict(connection.execute(_LARGEST, asked).fetchall())
+    return {stream: _ranges(largest.get(stream) or 0) for stream in storage}
+
+
+def _ranges(pages: int) -> Sequence[sql.Composable]:
+    if pages <= PAGES:
+        return _WHOLE
+    return [_between(first, end) for first, end in pairwise([None, *range(PAGES, pages, PAGES), None])]
 
 
 def _between(first: int | None, end: int | None) -> sql.Composable:
@@ -48,7 +58,7 @@ def _between(first: int | None, end: int | None) -> sql.Composable:
         for sign, page in ((">=", first), ("<", end))
         if page is not None
     ]
-    return sql.SQL(" and ").join(bounds) if bounds else sql.SQL("true")
+    return sql.SQL(" and ").join(bounds)
 
 
 class _Over:
@@ -61,12 +71,16 @@ class _Over:
 def together(
     readers: Sequence[Callable[[], Iterator[pa.RecordBatch]]], permits: threading.Semaphore
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of all readers, in the order in which they come; each reader works in a thread of its own, under a permit.
+    """The batches of all readers, in the order in which they come; of several, each works in a thread of its own.
 
-    One of them always runs, further ones where a permit is free: what other streams do not use now is used here.
+    Each works under a permit. One of them always runs, further ones where a permit is free: what other streams do not use now is used here.
 
     :raises: what a reader raised; the others are stopped.
     """
+    if len(readers) == 1:
+        with permits:
+            yield from readers[0]()
+        return
     arrived: queue.Queue[pa.RecordBatch | _Over] = queue.Queue(2)
     stopped = threading.Event()
     threads: list[threading.Thread] = []

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+import adbc_driver_manager as adbc
 import psycopg
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
 from psycopg import sql
 
 from include.core.changes import NOTHING_KNOWN, Change, Known
@@ -27,6 +27,7 @@ from include.sources.age import Age
 from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
+from include.sources.postgres.columns import Columns
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.log.open import open_log
 from include.sources.postgres.log.picture import PostgresLogPicture
@@ -35,9 +36,6 @@ from include.sources.postgres.session import milliseconds, session_uri
 from include.sources.postgres.translated import translated
 from include.sources.postgres.types import expression
 from include.sources.postgres.values import exact
-
-# Batches of so many bytes: several fit into a row group of the landing zone, and few are in memory at once.
-BATCHES = {"adbc.postgresql.batch_size_hint_bytes": str(4 * 1024 * 1024)}
 
 
 class PostgresSource:
@@ -124,6 +122,7 @@ class PostgresSource:
             log=open_log(self._contract, self._uri, exporter, watcher, streams, tables, shapes.schemas),
             tables=tables,
             storage=storage,
+            ranges=page_ranges(watcher, storage),
             watcher=watcher,
             age=Age(self._contract.impact.longest_snapshot),
             exporter=exporter,
@@ -147,6 +146,7 @@ class PostgresSnapshot:
     log: PostgresLogPicture | None
     tables: dict[str, tuple[int, str]]
     storage: dict[str, tuple[Any, ...]]
+    ranges: dict[str, Sequence[sql.Composable]]
     watcher: psycopg.Connection[Any]
     age: Age
     exporter: psycopg.Connection[Any]
@@ -154,15 +154,14 @@ class PostgresSnapshot:
     name: str
     uri: str
     where: str
-    _idle: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _idle: queue.SimpleQueue[Columns] = field(default_factory=queue.SimpleQueue)
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
     ) -> Iterator[pa.RecordBatch]:
         schema = self.schemas[stream.name]
         if since is None and before is None:
-            with translated(f"{self.where}, stream {stream.name!r}"):
-                return self._read(stream, schema, *page_ranges(self.watcher, self.storage[stream.name]))
+            return self._read(stream, schema, *self.ranges[stream.name])
         return self._read(stream, schema, selection.within(schema, stream, since, before))
 
     def mark(self, stream: Stream) -> TransactionMark | None:
@@ -210,39 +209,31 @@ class PostgresSnapshot:
             condition,
         )
         target = arrow_schema(schema)
-        with (
-            concealed(stream, where),
-            translated(where),
-            self._reader() as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.adbc_statement.set_options(**BATCHES)
-            cursor.execute(query.as_string(None))
-            for batch in cursor.fetch_record_batch():
+        with concealed(stream, where), translated(where), self._reader() as session:
+            for batch in session.batches(query.as_string(None)):
                 yield exact(batch, schema, target, where)
 
     @contextmanager
-    def _reader(self) -> Iterator[Any]:
+    def _reader(self) -> Iterator[Columns]:
         try:
-            connection = self._idle.get_nowait()
+            session = self._idle.get_nowait()
         except queue.Empty:
-            connection = dbapi.connect(self.uri, autocommit=True)
-            with connection.cursor() as cursor:
-                cursor.execute("begin isolation level repeatable read read only")
-                # It may wait its turn for as long as another stream is read.
-                cursor.execute(f"set local idle_in_transaction_session_timeout = {self.age.milliseconds}")
-                self._join(cursor)
+            session = Columns(self.uri)
+            session.run("begin isolation level repeatable read read only")
+            # It may wait its turn for as long as another stream is read.
+            session.run(f"set local idle_in_transaction_session_timeout = {self.age.milliseconds}")
+            self._join(session)
         try:
-            yield connection
+            yield session
         except BaseException:
-            connection.close()
+            session.close()
             raise
-        self._idle.put(connection)
+        self._idle.put(session)
 
-    def _join(self, cursor: Any) -> None:
+    def _join(self, session: Columns) -> None:
         try:
-            cursor.execute(f"set transaction snapshot '{self.name}'")
-        except dbapi.Error as error:
+            session.run(f"set transaction snapshot '{self.name}'")
+        except adbc.Error as error:
             # it lives as long as the connection that exported it
             raise TransientError(
                 "the snapshot in which all streams are read is gone",

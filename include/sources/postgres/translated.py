@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import adbc_driver_manager as adbc
 import psycopg
-from adbc_driver_postgresql import dbapi
 
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
 
@@ -19,7 +19,7 @@ def translated(where: str) -> Iterator[None]:
     """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
     try:
         yield
-    except (psycopg.Error, dbapi.Error, OSError) as error:
+    except (psycopg.Error, adbc.Error, OSError) as error:
         # An OSError is what a failure in the middle of a result becomes on its way through Arrow; it has no state.
         state = getattr(error, "sqlstate", None) or ""
         text = " ".join(str(error).split())

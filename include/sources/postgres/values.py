@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,8 +10,11 @@ import pyarrow.compute as pc
 from include.core.errors import TypeNotExact
 from include.core.schema import Column, StreamSchema
 
-_DATES = (date(1, 1, 1), date(9999, 12, 31))
-_TIMES = (datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999))
+# Days, and microseconds, since 1970. Numbers, because pyarrow loads pandas before it makes a value of a Python object.
+_DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+_MICROSECONDS = tuple(
+    (time - datetime(1970, 1, 1)) // timedelta(microseconds=1) for time in (datetime.min, datetime.max)
+)
 
 
 def exact(batch: pa.RecordBatch, schema: StreamSchema, target: pa.Schema, where: str) -> pa.RecordBatch:
@@ -34,20 +37,17 @@ def _exact_array(array: pa.Array, column: Column, kind: pa.DataType, where: str)
             received = "a number that is not finite or has more digits"  # Arrow's own words quote it
             raise not_exact(column, where, received, "finite numbers of the declared precision") from None
     if column.carrier in ("date", "timestamp", "timestamptz"):
-        _check_range(array, column, kind, where)
+        _check_range(array, column, where)
     if isinstance(array, pa.ExtensionArray):
         array = array.storage  # JSON is text of its own
     return array.cast(kind)
 
 
-def _check_range(array: pa.Array, column: Column, kind: pa.DataType, where: str) -> None:
+def _check_range(array: pa.Array, column: Column, where: str) -> None:
     # Infinite values wrap around in the driver to the far end of the type, so they fall outside this range too.
-    first, last = _DATES if column.carrier == "date" else _TIMES
-    if column.carrier == "timestamptz":
-        first, last = (moment.replace(tzinfo=timezone.utc) for moment in _TIMES)
+    first, last = _DAYS if column.carrier == "date" else _MICROSECONDS
     low, high = pc.min_max(array).values()
-    lowest, highest = pa.scalar(first, kind), pa.scalar(last, kind)
-    if low.is_valid and (pc.less(low, lowest).as_py() or pc.greater(high, highest).as_py()):
+    if low.is_valid and (low.value < first or high.value > last):
         raise not_exact(
             column, where, "a value that is infinite, BC or after the year 9999", "0001-01-01 to 9999-12-31"
         )
