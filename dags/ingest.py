@@ -20,11 +20,9 @@ def ingest_dag(contract: SourceContract) -> DAG:
     ) as dag:
         horizon = ingest.wait_for_commit_horizon.override(timeout=contract.impact.horizon_timeout)(source)
         extracted = ingest.extract.override(**ingest.pool(contract))(source)
-        # Mapped over what the contract names, not over what `extract` returns: when a run is cleared after its DAG has
-        # changed, Airflow drops the instances of the latter and goes on as if they were done.
-        names = [stream.name for stream in contract.streams]
-        staged = ingest.stage.partial(source=source).expand(stream=names)
-        audited = ingest.audit.partial(source=source).expand(stream=names)
+        lanes = ingest.lanes(contract)
+        staged = ingest.stage.partial(source=source, lanes=len(lanes)).expand(lane=lanes)
+        audited = ingest.audit.partial(source=source, lanes=len(lanes)).expand(lane=lanes)
         # A batch that is rejected holds back the whole source, or, where the contract says so, its own stream only.
         rule = "all_done" if contract.holds_streams else "none_failed"
         published = ingest.publish.override(outlets=[asset], trigger_rule=rule)(source, asset)

@@ -1,6 +1,6 @@
 """The stages composed: what the tasks of the DAGs call, and what a test or a shell can call just as well.
 
-    ingest:     wait for the commit horizon → extract → stage, audit (each stream) → publish → close
+    ingest:     wait for the commit horizon → extract → stage, audit → publish → close
     transform:  begin → dbt build → audit (each table) → publish
     activate:   plan → deliver (see include.activation)
 

@@ -34,11 +34,11 @@ log = logging.getLogger("millrace.ingest")
 
 @dataclass(frozen=True)
 class Extraction:
-    """What a load landed: its id, its manifest, and the streams that have something to stage."""
+    """What a load landed: its id, its manifest, and the streams to stage, with the bytes of their parts."""
 
     load_id: int
     manifest: str
-    streams: tuple[str, ...]
+    streams: dict[str, int]
 
 
 def horizon(run: SourceRun, end: datetime) -> Horizon:
@@ -142,7 +142,8 @@ def extract(
     with connected(run.loader()) as session:
         ledger.renew_lease(session, load.load_id)
         ledger.record_landed(session, manifest, key, {stream.stream: rows for stream, rows in landed})
-    return Extraction(load.load_id, key, tuple(stream.stream for stream in manifest.streams if stream.moves))
+    moved = {stream.stream: stream.bytes for stream in manifest.streams if stream.moves}
+    return Extraction(load.load_id, key, moved)
 
 
 @contextmanager

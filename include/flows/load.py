@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from include.core.manifest import Manifest, StreamManifest
 from include.core.quoting import identifier
 from include.flows.publish import target_of
 from include.flows.source_run import SourceRun
+from include.landing import LandingZone
 from include.quality import gate, suites
 from include.warehouse import changes, ledger, staging
 from include.warehouse.connect import connected
@@ -20,80 +23,93 @@ from include.warehouse.connect import connected
 log = logging.getLogger("millrace.ingest")
 
 
-def stage(run: SourceRun, load_id: int, stream: str) -> int:
-    """Copy one stream of a load from the landing zone into its staging batch. Returns its rows."""
-    zone = run.zone()
-    with run.lease_kept(load_id), connected(run.loader()) as session:
-        if _published(run, session, load_id):
-            return 0
-        ledger.renew_lease(session, load_id)
-        landed = run.manifest(session, load_id).stream(stream)
-        table, keys_table = (staging.table_name(load_id, stream, keys=keys) for keys in (False, True))
-        if landed.holds_changes:
-            rows = changes.stage(
-                session, target_of(run, landed), load_id, landed, zone.read_rows(landed.parts)
-            )
-        else:
-            rows = staging.stage(session, table, landed.schema, zone.read_rows(landed.parts), landed.rows)
-        if landed.key_parts is not None:
-            keys = landed.schema.only(landed.schema.primary_key)
-            staging.stage(session, keys_table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
-        ledger.record_staged(session, load_id, stream, rows)
-    log.info("%s: %s rows staged", stream, rows)
-    return rows
+def stage(run: SourceRun, load_id: int, *streams: str) -> int:
+    """Copy streams of a load from the landing zone into their staging batches. Returns the rows of all."""
+    total = 0
+    with _working(run, load_id, streams) as (session, batches):
+        zone = run.zone()
+        for _, landed in batches:
+            rows = _stage(run, session, zone, load_id, landed)
+            log.info("%s: %s rows staged", landed.stream, rows)
+            total += rows
+    return total
 
 
-def audit(run: SourceRun, load_id: int, stream: str) -> gate.Verdict:
-    """Judge one staging batch. The verdict is in the ledger before it is returned."""
-    declared = run.contract.stream(stream)
+def _stage(run: SourceRun, session: Any, zone: LandingZone, load_id: int, landed: StreamManifest) -> int:
+    stream, rows = landed.stream, zone.read_rows(landed.parts)
+    if landed.holds_changes:
+        staged = changes.stage(session, target_of(run, landed), load_id, landed, rows)
+    else:
+        table = staging.table_name(load_id, stream)
+        staged = staging.stage(session, table, landed.schema, rows, landed.rows)
+    if landed.key_parts is not None:
+        keys = landed.schema.only(landed.schema.primary_key)
+        table = staging.table_name(load_id, stream, keys=True)
+        staging.stage(session, table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
+    ledger.record_staged(session, load_id, stream, staged)
+    return staged
+
+
+def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
+    """Judge staging batches. Each verdict is in the ledger before the next batch is looked at."""
+    verdicts = []
+    with _working(run, load_id, streams) as (session, batches):
+        for manifest, landed in batches:
+            verdict = _audit(run, session, manifest, landed)
+            ledger.record_audit(
+                session, load_id, landed.stream,
+                passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+            )  # fmt: skip
+            log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
+            verdicts.append(verdict)
+    return verdicts
+
+
+def _audit(run: SourceRun, session: Any, manifest: Manifest, landed: StreamManifest) -> gate.Verdict:
+    if landed.quarantined:
+        return _quarantine(run, landed)
+    stream, load_id = landed.stream, manifest.load_id
+    declared = _as_read(run.contract.stream(stream), landed)
+    span, live = _growth(run, session, load_id, landed)
+    facts = suites.BatchFacts(
+        complete=landed.complete,
+        span=span,
+        live=live,
+        parents=_parents(run, session, manifest, declared),
+    )
+    return gate.audit(
+        run.loader(),
+        staging.SCHEMA,
+        staging.table_name(load_id, stream),
+        [*suites.derived(run.contract, declared, facts), *suites.written(run.contract.raw_schema, stream)],
+        key=declared.primary_key,
+        personal=frozenset(name for name, rule in declared.columns.items() if rule.pii),
+    )
+
+
+@contextmanager
+def _working(
+    run: SourceRun, load_id: int, streams: tuple[str, ...]
+) -> Iterator[tuple[Any, list[tuple[Manifest, StreamManifest]]]]:
+    """A session at the warehouse, and what the load has landed of these streams; nothing when it is published already."""
     with run.lease_kept(load_id), connected(run.loader()) as session:
         if _published(run, session, load_id):
-            return gate.Verdict(f"{run.contract.raw_schema}.{stream}", 0, ())
+            yield session, []
+            return
         ledger.renew_lease(session, load_id)
         manifest = run.manifest(session, load_id)
-        landed = manifest.stream(stream)
-        if landed.quarantined:
-            return _quarantine(run, session, load_id, landed)
-        declared = _as_read(declared, landed)
-        span, live = _growth(run, session, load_id, landed)
-        facts = suites.BatchFacts(
-            complete=landed.complete,
-            span=span,
-            live=live,
-            parents=_parents(run, session, manifest, declared),
-        )
-        verdict = gate.audit(
-            run.loader(),
-            staging.SCHEMA,
-            staging.table_name(load_id, stream),
-            [
-                *suites.derived(run.contract, declared, facts),
-                *suites.written(run.contract.raw_schema, stream),
-            ],
-            key=declared.primary_key,
-            personal=frozenset(name for name, rule in declared.columns.items() if rule.pii),
-        )
-        ledger.record_audit(
-            session, load_id, stream,
-            passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
-        )  # fmt: skip
-    log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
-    return verdict
+        yield session, [(manifest, manifest.stream(stream)) for stream in streams]
 
 
-def _quarantine(run: SourceRun, session: Any, load_id: int, landed: StreamManifest) -> gate.Verdict:
+def _quarantine(run: SourceRun, landed: StreamManifest) -> gate.Verdict:
     """Hold the batch back for what has changed at the source; its rows are not judged, they may be of other types."""
     failures = tuple(
         gate.Failure(f"the source's shape is the contract's: {change}", "critical", None, None, (), "")
         for change in landed.changes
         if change.answer == "quarantine"
     )
-    verdict = gate.Verdict(f"{run.contract.raw_schema}.{landed.stream}", len(failures), failures)
-    ledger.record_audit(
-        session, load_id, landed.stream, passed=False, expectations=0, failures=verdict.to_json()
-    )
-    log.error("%s\n%s", verdict, correction({landed.stream: landed.changes}))
-    return verdict
+    log.error("%s", correction({landed.stream: landed.changes}))
+    return gate.Verdict(f"{run.contract.raw_schema}.{landed.stream}", len(failures), failures)
 
 
 def _as_read(declared: Stream, landed: StreamManifest) -> Stream:

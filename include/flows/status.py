@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,10 +19,19 @@ _LAST_GOOD = {
     "transform": "select max(published_at) as at from ledger.publication where transform = %(name)s",
     "activate": "select max(finished_at) as at from ledger.sync_run where sync = %(name)s and status = 'delivered'",
 }
-_LAST_GOOD_STREAM = (
-    "select max(l.published_at) as at from ledger.load_stream s join ledger.load l using (load_id)"
-    " where l.source = %(name)s and l.kind = 'regular' and s.stream = %(stream)s and s.status = 'published'"
-)
+# Null when one of them never was.
+_LAST_GOOD_STREAMS = """
+select case when count(*) = count(at) then min(at) end as at
+  from (select (select max(l.published_at) from ledger.load_stream s join ledger.load l using (load_id)
+                 where l.source = %(name)s and l.kind = 'regular' and s.stream = one.stream and s.status = 'published') as at
+          from unnest(%(streams)s::text[]) as one(stream)) as each
+"""
+_REJECTED = """
+select stream from ledger.load_stream
+ where status = 'rejected'
+   and load_id = (select max(load_id) from ledger.load where source = %(source)s and run_id = %(run_id)s)
+ order by stream
+"""
 _LAST_LOADS = """
 select * from (
     select l.source, l.run_id, l.kind, l.published_at, s.*,
@@ -35,14 +44,19 @@ select * from (
 """
 
 
-def last_good(kind: str, name: str, connect: Connect, stream: str | None = None) -> datetime | None:
+def last_good(kind: str, name: str, connect: Connect, streams: Sequence[str] = ()) -> datetime | None:
     """When an ingest, transform or activation last reached its consumers whole; None when it never did.
 
-    :param kind: ingest, transform or activate. :param stream: of an ingest; the others may have gone on without it.
+    :param kind: ingest, transform or activate. :param streams: of an ingest; the others may have gone on without them.
     """
-    query = _LAST_GOOD[kind] if stream is None else _LAST_GOOD_STREAM
-    found: datetime | None = _read(connect, query, {"name": name, "stream": stream})[0]["at"]
+    query = _LAST_GOOD_STREAMS if streams else _LAST_GOOD[kind]
+    found: datetime | None = _read(connect, query, {"name": name, "streams": list(streams)})[0]["at"]
     return found
+
+
+def rejected(source: str, run_id: str, connect: Connect) -> list[str]:
+    """The streams that the newest load of a run has held back."""
+    return [row["stream"] for row in _read(connect, _REJECTED, {"source": source, "run_id": run_id})]
 
 
 def last_loads(connect: Connect, source: str | None = None, last: int = 1) -> list[dict[str, Any]]:

@@ -67,9 +67,8 @@ class Transform:
                 passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
             )  # fmt: skip
         log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
-        verdict.demand(
-            "consumers keep the last published version; correct the model or its input, then clear the run"
-        )
+        todo = "consumers keep the last published version; correct the model or its input, then clear the run"
+        gate.demand([verdict], todo)
         return verdict
 
     def publish(self) -> tuple[int, dict[str, dict[str, int]]]:

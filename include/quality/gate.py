@@ -63,19 +63,21 @@ class Verdict:
         ]
         return "\n    ".join([*lines, *map(str, self.failures)])
 
-    def demand(self, todo: str) -> None:
-        """Nothing when the audit passed.
 
-        :raises GateFailed: with every failing expectation and examples of rows.
-        """
-        if not self.passed:
-            raise GateFailed(
-                "the audit found what must not be published",
-                where=self.table,
-                received="\n    ".join(map(str, self.failures)),
-                allowed="no failing expectation of severity critical",
-                todo=todo,
-            )
+def demand(verdicts: Sequence[Verdict], todo: str) -> None:
+    """Nothing when every audit passed.
+
+    :raises GateFailed: with the tables that did not pass, every failing expectation, and examples of rows.
+    """
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if failed:
+        raise GateFailed(
+            "the audit found what must not be published",
+            where=", ".join(verdict.table for verdict in failed),
+            received="\n".join(map(str, failed)),
+            allowed="no failing expectation of severity critical",
+            todo=todo,
+        )
 
 
 def audit(

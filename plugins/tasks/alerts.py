@@ -50,7 +50,6 @@ class FailureAlert(BaseNotifier):
             str(context.get("exception") or "no reason given"),
             task.run_id,
             task.log_url,
-            task.rendered_map_index if self.kind == "ingest" else None,
         )
         send(self.channels, title, body)
 
@@ -75,11 +74,11 @@ def _send_missed(
     send(channels, f"{run['dag_id']} missed its deadline", _body(kind, name, reason, run["dag_run_id"], link))
 
 
-def _body(kind: str, name: str, what: str, run: str, link: str, stream: str | None = None) -> str:
+def _body(kind: str, name: str, what: str, run: str, link: str) -> str:
     contract = _contract(_CONTRACTS[kind], name)
     lines = [
         f"What broke:  {what}",
-        f"Since:       {_since(kind, name, stream)}",
+        f"Since:       {_since(kind, name, run)}",
         f"Affected:    {_affected(contract)}",
         f"Owner:       {contract.owner.team} ({contract.owner.contact})",
         f"What to do:  {_todo(contract)}",
@@ -113,12 +112,13 @@ def _affected(contract: DagContract) -> str:
         return f"not known, a contract has faults: {error}"
 
 
-def _since(kind: str, name: str, stream: str | None) -> str:
-    from include.flows.status import last_good
+def _since(kind: str, name: str, run: str) -> str:
+    from include.flows.status import last_good, rejected
     from plugins.tasks.context import connect
 
     try:
-        good: datetime | None = last_good(kind, name, connect, stream)
+        streams = rejected(name, run, connect) if kind == "ingest" else ()
+        good: datetime | None = last_good(kind, name, connect, streams)
     except Exception as error:  # an alert goes out also when the warehouse is what broke
         return f"unknown, the ledger could not be read ({type(error).__name__})"
     return f"the last good state is of {good:%Y-%m-%d %H:%M:%S} UTC" if good else "it has never succeeded"

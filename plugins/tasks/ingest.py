@@ -9,6 +9,7 @@ from airflow.sdk import Asset, Param, PokeReturnValue, get_current_context, task
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from include.core.contracts import SourceContract
+from include.core.lanes import LANES, shared_out, title
 from plugins.tasks import context
 from plugins.tasks.errors import translated
 
@@ -51,6 +52,15 @@ def pool(contract: SourceContract) -> dict[str, Any]:
     return {"pool": f"source_{contract.connection}", "pool_slots": contract.impact.connections}
 
 
+def lanes(contract: SourceContract) -> list[int]:
+    """The tasks that share the streams of a load among them.
+
+    As many as the contract says, not as `extract` finds: when a run is cleared after its DAG has changed, Airflow drops
+    instances that were mapped over a result, and goes on as if they were done.
+    """
+    return list(range(min(LANES, len(contract.streams))))
+
+
 def _run(source: str) -> SourceRun:
     from include.flows.source_run import SourceRun
 
@@ -65,12 +75,15 @@ def _load_id() -> Any:
     return get_current_context()["ti"].xcom_pull(task_ids="extract", key="load_id")
 
 
-def _moves(stream: str) -> bool:
-    """Whether `extract` read something of this stream that has to be staged."""
-    if stream in get_current_context()["ti"].xcom_pull(task_ids="extract"):
-        return True
-    print(f"this load moves nothing of {stream}")
-    return False
+def _share(lane: int, lanes: int) -> list[str]:
+    """The streams of this load that one task of several takes. Its instance carries their names in the UI."""
+    told = get_current_context()
+    # One of every so many: in a run that is cleared after its contract has changed, tasks may be fewer than shares.
+    shares = told["ti"].xcom_pull(task_ids="extract")[lane::lanes]
+    streams = [stream for share in shares for stream in share]
+    told["streams"] = title(streams) or "nothing"
+    print(f"{len(streams)} streams of this load: {', '.join(streams) or 'it moves nothing more'}")
+    return streams
 
 
 def _quiet_until(source: str) -> datetime | None:
@@ -104,8 +117,8 @@ def wait_for_commit_horizon(source: str) -> PokeReturnValue:
 
 @task
 @translated
-def extract(source: str) -> list[str]:
-    """All streams, read in one snapshot into the landing zone. Names those that have something to stage."""
+def extract(source: str) -> list[list[str]]:
+    """All streams, read in one snapshot into the landing zone. Shares out those that have something to stage."""
     from include.flows import extract as flow
 
     # It may have waited for a connection, or be tried again.
@@ -120,29 +133,29 @@ def extract(source: str) -> list[str]:
         full_refresh=bool(chosen["full_refresh"]),
     )
     get_current_context()["ti"].xcom_push("load_id", extraction.load_id)
-    return list(extraction.streams)
+    return shared_out(extraction.streams)
 
 
-@task(map_index_template="{{ task.op_kwargs['stream'] }}")
+@task(map_index_template="{{ streams }}")
 @translated
-def stage(source: str, stream: str) -> None:
-    """One stream, from the landing zone into its staging batch."""
+def stage(source: str, lane: int, lanes: int) -> None:
+    """Some streams, from the landing zone into their staging batches."""
     from include.flows import load
 
-    if _moves(stream):
-        load.stage(_run(source), _load_id(), stream)
+    if streams := _share(lane, lanes):
+        load.stage(_run(source), _load_id(), *streams)
 
 
-@task(map_index_template="{{ task.op_kwargs['stream'] }}")
+@task(map_index_template="{{ streams }}")
 @translated
-def audit(source: str, stream: str) -> None:
-    """One staging batch, judged by its suite."""
+def audit(source: str, lane: int, lanes: int) -> None:
+    """Some staging batches, each judged by its suite."""
     from include.flows import load
+    from include.quality import gate
 
-    if _moves(stream):
-        load.audit(_run(source), _load_id(), stream).demand(
-            "raw keeps its last good state; correct the source or the contract, then clear the run"
-        )
+    if streams := _share(lane, lanes):
+        todo = "raw keeps its last good state; correct the source or the contract, then clear the run"
+        gate.demand(load.audit(_run(source), _load_id(), *streams), todo)
 
 
 @task

@@ -30,7 +30,7 @@ def _extract(run: SourceRun, _load: int, full: bool) -> int:
 
 
 def _stage(run: SourceRun, load: int, _full: bool) -> int:
-    return sum(stage(run, load, stream.name) for stream in run.contract.streams)
+    return stage(run, load, *(stream.name for stream in run.contract.streams))
 
 
 def _publish(run: SourceRun, load: int, _full: bool) -> int:

@@ -117,7 +117,7 @@ def test_a_negative_price_gets_no_further_than_the_audit(first_demo: Demo, lifec
     assert "price is between 0.0 and ∞: 1 of " in log
     assert re.search(r"\{.*'product_id': 1\b.*\}", log)
     _is_told(
-        lifecycle, failed, "audit[products]", "price is between 0.0 and ∞", "raw tables raw_shop (consumers: data-team@",
+        lifecycle, failed, "_products: FAILED", "price is between 0.0 and ∞", "raw tables raw_shop (consumers: data-team@",
         "marts of shop (consumers: finance@", "sync crm_contacts to crm (consumers: sales-ops@",
     )  # fmt: skip
     # stop_source: the customer's change is held back as well

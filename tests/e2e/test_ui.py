@@ -124,7 +124,6 @@ def test_a_dag_names_its_owner_and_says_what_to_do_when_it_fails(page: Page) -> 
 
 
 def test_a_run_by_hand_from_the_form_to_what_it_published(page: Page) -> None:
-    shop = next(contract for contract in load_all(SourceContract) if contract.source == "shop")
     form = _trigger_form(page, _INGEST)
     expect(form.get_by_text("Only these streams")).to_be_visible()
     expect(form.get_by_text("Read everything again")).to_be_visible()
@@ -139,8 +138,8 @@ def test_a_run_by_hand_from_the_form_to_what_it_published(page: Page) -> None:
 
     for step in ("stage", "audit"):
         page.goto(f"/dags/{_INGEST}/runs/{run_id}/tasks/{step}/mapped")
-        for stream in shop.streams:
-            expect(page.get_by_role("link", name=stream.name, exact=True)).to_be_visible()
+        for stream in ("categories", "refunds"):
+            expect(page.get_by_role("link", name=stream, exact=True)).to_be_visible()
 
     event = _published(page, run_id)
     assert set(event["rows"]) == {"categories", "refunds"}

@@ -187,7 +187,7 @@ def test_a_snapshot_may_grow_by_its_rate_for_each_day_since_the_last_load(shop: 
 
 def test_the_last_good_state_is_of_what_was_published_whole(shop: Pipeline) -> None:
     def good(stream: str | None = None) -> datetime | None:
-        return last_good("ingest", "store", shop.connect, stream)
+        return last_good("ingest", "store", shop.connect, [stream] if stream else [])
 
     apart = contract("store", [CUSTOMERS, ORDERS], on_failed_audit="stop_stream")
     assert good() is None

@@ -32,6 +32,7 @@ from include.flows.books import unbalanced
 from include.flows.replay import Replay
 from include.flows.replay_plan import Scope
 from include.flows.source_run import SourceRun
+from include.quality import gate
 from tests.support.model import NAMES, VALUES, Picture, Table
 from tests.support.pipeline import Pipeline, contract
 
@@ -76,7 +77,7 @@ class Life(RuleBasedStateMachine):
         self.tables: list[Table] = []
         self.run: SourceRun | None = None
         self.load_id: int | None = None
-        self.streams: tuple[str, ...] = ()
+        self.streams: dict[str, int] = {}
         self.read: dict[str, tuple[tuple[str, ...], Picture]] = {}
         self.done = ""
         self.dead: list[tuple[SourceRun, int, tuple[str, ...]]] = []
@@ -227,12 +228,11 @@ class Life(RuleBasedStateMachine):
         self.load_id, self.streams, self.end = done.load_id, done.streams, now.end
 
     def _stage(self) -> None:
-        for stream in self.streams:
-            load.stage(self.run, self.load_id, stream)  # type: ignore[arg-type]
+        load.stage(self.run, self.load_id, *self.streams)  # type: ignore[arg-type]
 
     def _audit(self) -> None:
-        for stream in self.streams:
-            load.audit(self.run, self.load_id, stream).demand("the model expects no fault")  # type: ignore[arg-type]
+        verdicts = load.audit(self.run, self.load_id, *self.streams)  # type: ignore[arg-type]
+        gate.demand(verdicts, "the model expects no fault")
 
     def _publish(self) -> None:
         publish.publish(self.run, self.load_id)  # type: ignore[arg-type]

@@ -114,11 +114,11 @@ class Lifecycle:
     def ended(self, run: Run) -> Run:
         """The same run with its state, once it has ended."""
         state = until(
-            lambda: next((s for s in ("success", "failed") if s == self._state(run)), None), f"{run} to end"
+            lambda: next((s for s in ("success", "failed") if s == self.state(run)), None), f"{run} to end"
         )
         return Run(run.dag_id, run.run_id, state)
 
-    def _state(self, run: Run) -> str:
+    def state(self, run: Run) -> str:
         return str(self.api.run(run.dag_id, run.run_id)["state"])
 
     def done(self, dag_id: str, **conf: Any) -> Run:
@@ -149,8 +149,10 @@ class Lifecycle:
         return [t for t in self.api.tasks(run.dag_id, run.run_id) if not task_id or t["task_id"] == task_id]
 
     def task(self, run: Run, task_id: str, name: str = "") -> dict[str, Any]:
-        """A task instance; of a mapped task the one that carries that name."""
-        return next(t for t in self.tasks(run, task_id) if not name or t["rendered_map_index"] == name)
+        """A task instance; of a mapped task the one that carries that name, alone or among others."""
+        return next(
+            t for t in self.tasks(run, task_id) if not name or name in t["rendered_map_index"].split(", ")
+        )
 
     def states(self, run: Run) -> dict[str, set[str]]:
         """The states of the instances of each task."""

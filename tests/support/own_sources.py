@@ -24,7 +24,7 @@ from tests.support.stack import Stack
 CONTRACTS = PROJECT_ROOT / "include" / "contracts"
 _SHOPS = ("sources/shop", "transforms/shop", "syncs/contacts_api", "syncs/crm_contacts")
 #: Databases that a test may create; each is the connection of the same name.
-DATABASES = ("chinook", "nasty", "depot")
+DATABASES = ("chinook", "nasty", "depot", "bank")
 _READER = "reader_of_tests"
 
 

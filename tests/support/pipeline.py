@@ -54,10 +54,8 @@ class Pipeline:
                 run, interval or Interval(None, datetime.now(timezone.utc)), **options
             )
             load_id = extraction.load_id
-            for stream in extraction.streams:
-                load.stage(run, load_id, stream)
-            for stream in extraction.streams:
-                load.audit(run, load_id, stream)
+            load.stage(run, load_id, *extraction.streams)
+            load.audit(run, load_id, *extraction.streams)
             published = publish.publish(run, load_id)
             publish.balance(run, load_id)
         finally:

@@ -73,7 +73,8 @@ def together(
 ) -> Iterator[pa.RecordBatch]:
     """The batches of all readers, in the order in which they come; of several, each works in a thread of its own.
 
-    Each works under a permit. One of them always runs, further ones where a permit is free: what other streams do not use now is used here.
+    Each works under a permit. One of them always runs, further ones where a permit is free: what other streams do not
+    use now is used here.
 
     :raises: what a reader raised; the others are stopped.
     """
