@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from include.core.contracts.source import SourceContract, Stream
@@ -69,6 +69,19 @@ class Known:
 NOTHING_KNOWN = Known({})
 
 
+def type_change(declared: str, now: str) -> str:
+    """The kind of change between two types of PostgreSQL; empty when they are the same."""
+    if declared == now:
+        return ""
+    if widens(declared, now):
+        return "widened"
+    return "narrowed" if keeps(declared, now) else "retyped"
+
+
+#: Of two types, as the source names them: widened, narrowed or retyped; empty when both hold the same values.
+TypeChange = Callable[[str, str], str]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What differs, and under which name each column of the source is read; one that is not read is not there."""
@@ -84,11 +97,13 @@ def compare(
     key: tuple[str, ...],
     before: Known = NOTHING_KNOWN,
     table: int = 0,
+    type_change: TypeChange = type_change,
 ) -> Comparison:
     """Compare a table with its stream.
 
     :param key: columns of its primary key, as the source calls them. :param before: what is known from the load before.
     :param table: identifies the table; numbers of columns count only where it is the same as then.
+    :param type_change: what kind of change lies between two types, as this kind of system names them.
     """
     last_shape = before.shapes.get(stream.name, StreamSchema(()))
     known = {one.number: one for one in last_shape.columns if one.number and last_shape.table == table}
@@ -107,8 +122,9 @@ def compare(
         names[column.name] = name
         if column.name != name:
             changes.append(Change("renamed", name, name, column.name))
-        if column.type != rule.type:
-            changes.append(Change(_type_change(rule.type, column.type), name, rule.type, column.type))
+        kind = type_change(rule.type, column.type)
+        if kind:
+            changes.append(Change(kind, name, rule.type, column.type))
     unknown: dict[str, str] = {}
     for column in found:
         rule_of = stream.columns.get(column.name)
@@ -122,8 +138,8 @@ def compare(
             unknown[column.name] = last.name
             if last.name != column.name:
                 changes.append(Change("renamed", last.name, last.name, column.name, unknown=True))
-            if last.source_type != column.type:
-                kind = _type_change(last.source_type, column.type)
+            kind = type_change(last.source_type, column.type)
+            if kind:
                 changes.append(Change(kind, last.name, last.source_type, column.type, unknown=True))
     ours = tuple(names.get(name, name) for name in key)
     if key and stream.primary_key and set(ours) != set(stream.primary_key):
@@ -224,12 +240,6 @@ def _renamed(
         ):
             renamed[name] = now
     return renamed
-
-
-def _type_change(declared: str, now: str) -> str:
-    if widens(declared, now):
-        return "widened"
-    return "narrowed" if keeps(declared, now) else "retyped"
 
 
 def _personal_and_gone(stream: Stream, there: Mapping[str, Found]) -> list[str]:

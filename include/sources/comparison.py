@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from include.core.changes import Change, Found, Known, compare
+from include.core.changes import Change, Found, Known, TypeChange, compare, type_change
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
 from include.core.schema import Column, StreamSchema
@@ -34,18 +34,19 @@ def shape(
     before: Known,
     carried: Callable[[C, str, bool], Column],
     table: int = 0,
+    type_change: TypeChange = type_change,
 ) -> tuple[StreamSchema | None, tuple[Change, ...]]:
     """How a stream's table differs from its contract, and its columns as they will be read; None when that must not be.
 
     :param found: the columns in the table's order. :param key: its primary key, empty when it has none.
     :param before: what is known from the loads before.
     :param carried: how a column travels, given it, where that is for a message, and whether it has to be as text.
-    :param table: identifies the table where numbers of columns do.
+    :param table: identifies the table where numbers of columns do. :param type_change: see `compare`.
     :raises TypeNotExact: of a column that cannot be carried exactly. :raises ContractError: the cursor is no time.
     """
     where = f"source {contract.source!r}, stream {stream.name!r}"
     known = [Found(column.column, column.declared, column.number) for column in found]
-    differs = compare(contract, stream, known, key, before, table)
+    differs = compare(contract, stream, known, key, before, table, type_change)
     if any(change.answer == "freeze" for change in differs.changes):
         return None, differs.changes
     columns: list[Column] = []

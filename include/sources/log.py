@@ -99,7 +99,7 @@ class Slot(Protocol):
         """
 
     def drop(self) -> list[str]:
-        """Remove both. Returns what was done, in words; nothing when there was nothing."""
+        """Remove both, or the slot alone where the role may no more. Returns what was done and what was not, in words."""
 
     def settle(self, patience: timedelta) -> None:
         """Return when every transaction that is open now has ended.

@@ -11,7 +11,7 @@ _STEPS = {
     SourceContract: """
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
-3. **stage**, **audit**: each stream into a staging batch, judged by its suite; up to four tasks share them. Nobody sees it yet.
+3. **stage**, **audit**: each stream into a staging batch, judged by its suite, in up to four tasks. Nobody sees it yet.
 4. **publish**: rows, watermarks and ledger in one transaction.
 5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well.
    **close** frees the source for the next run, however this one went.

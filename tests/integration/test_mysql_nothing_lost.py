@@ -8,18 +8,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import pymysql
 import pytest
 
-from include.core.interval import Interval
-from include.flows.extract import horizon
-from tests.support.mariadb import MariaDB
+from tests.support.attempts import Attempts, dropped
+from tests.support.mariadb import READER, MariaDB
 from tests.support.pipeline import Pipeline, contract
 
-ACCOUNTS, TELLERS, OPENING, PULLS = 20, 5, 1000, 4
+ACCOUNTS, TELLERS, OPENING = 20, 8, 1000
+#: At least so many pulls, and so many that were broken off.
+PULLS, BROKEN_OFF = 6, 3
 STAMP = "updated_at timestamp(6) not null default current_timestamp(6) on update current_timestamp(6)"
 SCHEMA = (
     f"create table shop.accounts (id int primary key, balance decimal(12,2) not null, {STAMP})",
@@ -51,12 +52,15 @@ def test_writers_who_never_rest(from_maria: Pipeline, maria: MariaDB, way: str) 
         for name, columns in COLUMNS.items()
     ]
     source, naive = contract("bank", streams, kind="mysql"), Naive(maria)
+    drops = {"source": lambda: dropped_by(maria), "warehouse": lambda: dropped(from_maria.warehouse)}
+    attempts = Attempts(from_maria, source, drops)
     with writing(maria):
-        for _ in range(PULLS):
-            pull(from_maria, source)
+        while attempts.pulls < PULLS or attempts.broken_off < BROKEN_OFF:
+            assert attempts.pulls < 10 * PULLS, "nothing breaks the reader off"
+            attempts.pull()
             is_a_state_of_the_bank(from_maria)
             naive.read()
-    pull(from_maria, source)
+    attempts.pull(undisturbed=True)
     is_a_state_of_the_bank(from_maria)
     for name, columns in COLUMNS.items():
         listed = ", ".join(columns)
@@ -68,13 +72,14 @@ def test_writers_who_never_rest(from_maria: Pipeline, maria: MariaDB, way: str) 
     assert naive.lost() > 0  # else this traffic would not show a loss
 
 
-def pull(pipeline: Pipeline, source: Any) -> None:
-    run, end = pipeline.run(source), datetime.now(timezone.utc)
-    deadline = time.monotonic() + 60
-    while not horizon(run, end).passed:
-        assert time.monotonic() < deadline, "the horizon never passes"
-        time.sleep(0.1)
-    pipeline.pull(source, Interval(None, end))
+def dropped_by(database: MariaDB) -> int:
+    """How many connections of readers the server has dropped just now."""
+    query = f"select id from information_schema.processlist where user = '{READER}'"
+    found = [number for (number,) in database.run(query)]
+    for number in found:
+        with suppress(pymysql.err.MySQLError):  # it has ended by itself
+            database.run(f"kill {number}")
+    return len(found)
 
 
 def is_a_state_of_the_bank(pipeline: Pipeline) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support import bank
+from tests.support.attempts import processes
 from tests.support.lifecycle import Lifecycle
 from tests.support.own_sources import let_read
 from tests.support.pipeline import answers
@@ -67,9 +67,9 @@ def _make_slot(lifecycle: Lifecycle) -> None:
 @contextmanager
 def busy(lifecycle: Lifecycle) -> Iterator[None]:
     """While its eight tellers work."""
-    processes = multiprocessing.get_context("forkserver")
-    closing = processes.Event()
-    tellers = processes.Process(
+    context = processes()
+    closing = context.Event()
+    tellers = context.Process(
         target=bank.work, args=(lifecycle.stack.postgres.conninfo(DATABASE), 11, closing)
     )
     tellers.start()

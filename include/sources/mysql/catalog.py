@@ -14,6 +14,7 @@ from include.core.schema import StreamSchema
 from include.sources.comparison import shape
 from include.sources.mysql.session import Session, one, quoted, run
 from include.sources.mysql.types import CatalogType, column_for
+from include.sources.mysql.widening import type_change
 
 _TABLE = """
 select table_schema, table_name, table_type, coalesce(engine, '') from information_schema.tables
@@ -156,7 +157,13 @@ def read_shapes(
         table = tables[stream.name]
         columns = catalog_types(session, table)
         schema, changes[stream.name] = shape(
-            contract, stream, columns, primary_key(session, table), before, column_for
+            contract,
+            stream,
+            columns,
+            primary_key(session, table),
+            before,
+            column_for,
+            type_change=type_change,
         )
         found[stream.name] = {column.column: column for column in columns}
         if schema:
