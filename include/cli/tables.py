@@ -18,7 +18,9 @@ _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged",
 
 def loads_table(rows: list[dict[str, Any]]) -> Table:
     """Rows of `ledger.load_stream`, joined with their loads, one line each."""
-    table = _table("source", "stream", "load", "status", *_NUMBERS, "bytes", "books")
+    # keys that came twice, and changes of a log that later ones took the place of: most sources have neither
+    numbers = (*_NUMBERS, "duplicates") if any(row["duplicates"] for row in rows) else _NUMBERS
+    table = _table("source", "stream", "load", "status", *numbers, "bytes", "books")
     for row in rows:
         wrong = unbalanced(row)
         table.add_row(
@@ -26,7 +28,7 @@ def loads_table(rows: list[dict[str, Any]]) -> Table:
             row["stream"],
             str(row["load_id"]),
             "replayed" if row.get("kind") == "replay" else row["status"],
-            *(_number(row[name]) for name in _NUMBERS),
+            *(_number(row[name]) for name in numbers),
             _number(row["bytes"]),
             "balance" if not wrong else "; ".join(wrong),
         )

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from include.core.changes import Known
 from include.core.errors import ContractError, TransientError
+from include.core.fingerprint import Fingerprint
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
+from include.flows import reconcile
 from include.flows.evolution import last_shapes, tell
 from include.flows.following import follow, ready, release, same
 from include.flows.reading import Reading, Tally
@@ -55,6 +57,7 @@ def extract(
     backfill: bool = False,
     only: tuple[str, ...] = (),
     full_refresh: bool = False,
+    compare: bool = False,
 ) -> Extraction:
     """Read all streams in one snapshot of the source into the landing zone.
 
@@ -63,6 +66,7 @@ def extract(
     the repetition of a past run, reads the interval alone and moves no watermark.
 
     :param only: names of streams; all when empty. :param full_refresh: read everything again; a backfill cannot.
+    :param compare: raw shall be compared with the source once this load is published; also when the contract says so.
     :raises SchemaChanged, SourceForbidden, TypeNotExact, LeaseHeld, Unreachable: nothing has landed.
     :raises TerminalError: the source is another server, or has gone back in time, and this is no full refresh; or the keys
         that protect its values are missing.
@@ -84,6 +88,7 @@ def extract(
         # Again, now that nobody else can publish: another worker of this run may just have done it.
         known = ledger.watermarks(session, run.contract.source)
         before = last_shapes(session, zone, run.contract.source)
+        compare = kind == "regular" and reconcile.wanted(run.contract, compare, session)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [
@@ -122,10 +127,11 @@ def extract(
                 else None
             )
             landed = list(reads)
+            prints = _fingerprints(run, readers, snapshot, shaped) if compare else {}
             snapshot.unpin()  # the log may take longer, and needs nothing kept
             held = round(time.monotonic() - opened, 3)
             changes = told.result() if told else []
-        landed = _marked(run, [*landed, *changes], snapshot)
+        landed = _marked(run, [*landed, *changes], snapshot, prints)
     manifest = Manifest(
         source=run.contract.source,
         load_id=load.load_id,
@@ -162,15 +168,37 @@ def _picture(
         yield picture
 
 
+def _fingerprints(
+    run: SourceRun, readers: ThreadPoolExecutor, snapshot: Snapshot, shaped: list[Reading]
+) -> dict[str, Fingerprint]:
+    told_by = snapshot.fingerprints
+    if told_by is None:
+        return {}
+    streams = [one.stream for one in shaped if reconcile.may_compare(run.contract, one.stream)]
+    found = readers.map(lambda stream: told_by.whole(stream, snapshot.schemas[stream.name]), streams)
+    return dict(zip([stream.name for stream in streams], found, strict=True))
+
+
 def _marked(
-    run: SourceRun, landed: list[tuple[StreamManifest, int]], snapshot: Snapshot
+    run: SourceRun,
+    landed: list[tuple[StreamManifest, int]],
+    snapshot: Snapshot,
+    prints: dict[str, Fingerprint],
 ) -> list[tuple[StreamManifest, int]]:
-    """The same in the order of the contract, those of mode log with where the next load goes on."""
+    """The same in the order of the contract, with what is known of them only now: their fingerprints, and for those of mode
+    log where the next load goes on."""
     order = [stream.name for stream in run.contract.streams]
     marked = [
-        (replace(manifest, log=snapshot.log.mark(run.contract.stream(manifest.stream))), rows)
-        if manifest.mode == "log" and snapshot.log
-        else (manifest, rows)
+        (
+            replace(
+                manifest,
+                fingerprint=prints.get(manifest.stream),
+                log=snapshot.log.mark(run.contract.stream(manifest.stream))
+                if manifest.mode == "log" and snapshot.log
+                else None,
+            ),
+            rows,
+        )
         for manifest, rows in landed
     ]
     return sorted(marked, key=lambda one: order.index(one[0].stream))

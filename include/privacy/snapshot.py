@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace as altered
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from include.core.changes import Change
 from include.core.contracts.source import Stream
+from include.core.fingerprint import Fingerprint, comparable
 from include.core.manifest import LogMark, TransactionMark
 from include.core.schema import Column, StreamSchema
 from include.privacy.keys import Keyring
@@ -32,6 +33,16 @@ class _ClearLog(Protocol):
     def mark(self, stream: Stream) -> LogMark: ...
 
 
+class _ClearFingerprints(Protocol):
+    """What is needed of a snapshot's fingerprints (`include.sources.Fingerprints`)."""
+
+    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint: ...
+
+    def digests(
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
+    ) -> dict[str, int]: ...
+
+
 class _Clear(Protocol):
     """What is needed of a source's snapshot (`include.sources.Snapshot`)."""
 
@@ -43,6 +54,9 @@ class _Clear(Protocol):
 
     @property
     def log(self) -> _ClearLog | None: ...
+
+    @property
+    def fingerprints(self) -> _ClearFingerprints | None: ...
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -83,6 +97,11 @@ class ProtectedSnapshot:
     @property
     def log(self) -> _ProtectedLog | None:
         return self._log
+
+    @property
+    def fingerprints(self) -> _ProtectedFingerprints | None:
+        clear = self._clear.fingerprints
+        return _ProtectedFingerprints(clear, self._clear.schemas) if clear else None
 
     def unpin(self) -> None:
         self._clear.unpin()
@@ -131,6 +150,25 @@ class ProtectedSnapshot:
                 array = replace(batch.column(place), how, self._keys)
                 batch = batch.set_column(place, batch.schema.field(place), array)
         return batch
+
+
+class _ProtectedFingerprints:
+    """The same of the columns that land as they are: what stands for the others the source cannot compute."""
+
+    def __init__(self, clear: _ClearFingerprints, schemas: dict[str, StreamSchema]) -> None:
+        self._clear, self._schemas = clear, schemas
+
+    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint:
+        return self._clear.whole(stream, self._unprotected(stream, schema))
+
+    def digests(
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
+    ) -> dict[str, int]:
+        return self._clear.digests(stream, self._unprotected(stream, schema), count, wanted, limit)
+
+    def _unprotected(self, stream: Stream, schema: StreamSchema) -> StreamSchema:
+        names = [name for name in schema.names if name not in stream.protected]
+        return comparable(self._schemas[stream.name], names)
 
 
 class _ProtectedLog:

@@ -12,6 +12,7 @@ from include.core.changes import NOTHING_KNOWN, Change, Known
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
+from include.core.fingerprint import Fingerprint
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources.discovered import Found
@@ -27,6 +28,18 @@ class Horizon:
 
     passed: bool
     blockers: tuple[str, ...] = ()
+
+
+class Fingerprints(Protocol):
+    """The tables of one picture in a few numbers, computed in the source. `schema` names the columns that count."""
+
+    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint:
+        """What all rows of the stream are told by."""
+
+    def digests(
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
+    ) -> dict[str, int]:
+        """Key (as text) and digest of the rows in these buckets out of so many, no more than `limit`."""
 
 
 class Snapshot(Protocol):
@@ -47,6 +60,10 @@ class Snapshot(Protocol):
     @property
     def log(self) -> LogPicture | None:
         """Where it stands in the source's log; None when no stream that was asked for is read by it."""
+
+    @property
+    def fingerprints(self) -> Fingerprints | None:
+        """Its tables in a few numbers; None where this kind of system computes none that a warehouse could compute too."""
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from include.core.contracts.source import SourceContract
 from include.core.errors import LeaseHeld, StaleLoad
 from include.core.interval import Interval
 from include.core.manifest import LogMark, Manifest, TransactionMark
@@ -257,6 +258,27 @@ def record_published(session: Session, load_id: int) -> None:
     """Note that what a load brings is in raw, as of this transaction."""
     session.execute(
         "update ledger.load set status = 'published', published_at = now() where load_id = %s", (load_id,)
+    )
+
+
+def reconciliation_due(session: Session, contract: SourceContract) -> bool:
+    """Whether raw was last compared with its source as long ago as the contract allows, or never."""
+    row = session.execute(
+        "select coalesce(max(reconciled_at) <= clock_timestamp() - %s, true)"
+        " from ledger.reconciliation join ledger.load using (load_id) where source = %s",
+        (contract.reconcile, contract.source),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def record_reconciled(session: Session, load_id: int, stream: str, found: dict[str, Any]) -> None:
+    """Note how raw compares with its source; a second time takes the place of the first."""
+    session.execute(
+        "insert into ledger.reconciliation (load_id, stream, source_rows, raw_rows, columns, buckets, differing, examples)"
+        " values (%(load_id)s, %(stream)s, %(source_rows)s, %(raw_rows)s, %(columns)s, %(buckets)s, %(differing)s,"
+        " %(examples)s) on conflict (load_id, stream) do update set raw_rows = excluded.raw_rows,"
+        " differing = excluded.differing, examples = excluded.examples, reconciled_at = clock_timestamp()",
+        {"load_id": load_id, "stream": stream, **found},
     )
 
 

@@ -94,10 +94,25 @@ create table if not exists ledger.lease (
     expires_at timestamptz not null
 );
 
+-- How raw compared with its source in the snapshot of a load: rows there and here, in how many buckets of rows they were told
+-- apart, how many of these differ, and keys of rows.
+create table if not exists ledger.reconciliation (
+    load_id       bigint not null references ledger.load on delete cascade,
+    stream        text not null,
+    source_rows   bigint not null,
+    raw_rows      bigint not null,
+    columns       text[] not null,
+    buckets       integer not null,
+    differing     integer not null,
+    examples      jsonb not null,
+    reconciled_at timestamptz not null default clock_timestamp(),
+    primary key (load_id, stream)
+);
+
 grant select on ledger.load, ledger.watermark, ledger.lease
     to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
 -- Its failures hold examples of rows, so only those see it who may read raw.
-grant select on ledger.load_stream to millrace_transformer, millrace_developer;
+grant select on ledger.load_stream, ledger.reconciliation to millrace_transformer, millrace_developer;
 
 reset role;
 

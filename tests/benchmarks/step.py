@@ -16,7 +16,7 @@ from importlib import import_module
 from include.core.interval import Interval
 from include.flows.extract import extract
 from include.flows.load import stage
-from include.flows.publish import close, publish
+from include.flows.publish import balance, close, publish
 from include.flows.source_run import SourceRun
 from include.warehouse import ledger
 from include.warehouse.connect import connected
@@ -39,6 +39,15 @@ def _publish(run: SourceRun, load: int, _full: bool) -> int:
     return load
 
 
+def _pull(run: SourceRun, _load: int, full: bool) -> int:
+    """A whole run. Only of one that has nothing to stage, as no audit is asked for."""
+    load = _extract(run, 0, full)
+    publish(run, load)
+    balance(run, load)
+    close(run, load)
+    return load
+
+
 def main() -> None:
     pipeline, contract, run_id, step, load, full = pickle.load(sys.stdin.buffer)
     run = SourceRun(contract, pipeline.connect, run_id)
@@ -49,7 +58,7 @@ def main() -> None:
             for stream in contract.streams:
                 ledger.record_audit(session, load, stream.name, passed=True, expectations=0, failures=[])
     begun, used = time.perf_counter(), sum(os.times()[:2])
-    result = {"extract": _extract, "stage": _stage, "publish": _publish}[step](run, load, full)
+    result = {"extract": _extract, "stage": _stage, "publish": _publish, "pull": _pull}[step](run, load, full)
     seconds, cpu = time.perf_counter() - begun, sum(os.times()[:2]) - used
     # ru_maxrss counts the process that started this one too
     with open("/proc/self/status") as status:

@@ -10,6 +10,7 @@ the median of the turns' ratios counts.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,12 @@ def test_one_table_beside_what_postgres_itself_needs(
     )
 
 
+@pytest.mark.parametrize("rows", [1000, 10_000])
 @pytest.mark.parametrize("tables", TABLES)
 def test_many_small_tables_beside_one_session_of_copy(
-    pipeline: Pipeline, s3_store: S3Store, capsys: pytest.CaptureFixture[str], tables: int
+    pipeline: Pipeline, s3_store: S3Store, capsys: pytest.CaptureFixture[str], tables: int, rows: int
 ) -> None:
-    fill_small(pipeline, tables, 1000)
+    fill_small(pipeline, tables, rows)
     names = [f"small_{number}" for number in range(tables)]
     bench = Bench(pipeline, s3_store, described(SMALL, *names))
     copies = [rf"\copy {name} to /dev/null (format binary)" for name in names]
@@ -102,8 +104,30 @@ def test_many_small_tables_beside_one_session_of_copy(
         ("extract", lambda: bench.ours("extract"), "COPY out"),
         *([("dlt to S3", lambda: bench.dlt("s3"), "COPY out")] if DLT else []),
     ])  # fmt: skip
-    _show(capsys, f"{tables} tables of 1,000 rows", list(lines))
+    _show(capsys, f"{tables} tables of {rows:,} rows", list(lines))
     assert bench.load
+
+
+def test_a_pull_that_finds_nothing(
+    pipeline: Pipeline, s3_store: S3Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"small_{number}" for number in range(10)]
+    fill_small(pipeline, len(names), 1000)
+    # old rows: what was stamped just now is read again until the horizon has passed it
+    bench = Bench(pipeline, s3_store, described(replace(SMALL, cursor="at"), *names))
+    for step in ("extract", "stage", "publish"):
+        bench.ours(step)
+    lines = in_turns(TURNS, [
+        ("nothing", lambda: bench.psql(pipeline.source, "select 1"), "nothing"),
+        ("pull", lambda: bench.ours("pull", full=False), "nothing"),
+    ])  # fmt: skip
+    _show(
+        capsys,
+        "10 tables of which nothing has changed, from extract to close, in a task's warm process",
+        list(lines),
+    )
+    (extracted,) = pipeline.at_warehouse("select sum(extracted) from ledger.load_stream where load_id > 1")
+    assert extracted == (0,)
 
 
 @pytest.mark.parametrize("rows", [rows for rows in ROWS if rows >= 100_000])

@@ -69,7 +69,7 @@ def test_chinook_arrives_whole_and_stays_equal(chinook: str, lifecycle: Lifecycl
     lifecycle.at(chinook, "delete from invoice_line where invoice_id < 20")
     lifecycle.at(chinook, "insert into genre values (26, 'Ünïcode, \"quoted\"\n')")
     lifecycle.at(chinook, "update customer set email = upper(email) where customer_id < 10")
-    again = lifecycle.stack.millrace("run", "ingest__chinook", "--wait", timeout=600)
+    again = lifecycle.stack.millrace("run", "ingest__chinook", "--wait", "-p", "compare=true", timeout=600)
     assert again.returncode == 0, again.stdout + again.stderr
     assert lifecycle.unequal(chinook) == []
     assert lifecycle.twice(chinook) == []
@@ -92,7 +92,12 @@ def test_a_nasty_database_arrives_whole_and_stays_equal(nasty: str, lifecycle: L
     lifecycle.at(nasty, "insert into shop.notes (customer_id, \"text\") values (1, 'twice'), (1, 'twice')")
     lifecycle.at(nasty, "insert into shop.days values (1, '2026-02-28')")
     lifecycle.at(nasty, 'update "My ""App""".orders set "Ünïcödé 🏭" = \'🏭\', "%s %(a)s" = null')
-    run = lifecycle.done("ingest__nasty")
+    run = lifecycle.done("ingest__nasty", compare=True)
     assert run.state == "success", lifecycle.states(run)
+    compared = (
+        "select count(*), sum(differing) from ledger.reconciliation join ledger.load using (load_id)"
+        " where source = %s"
+    )
+    assert lifecycle.at("warehouse", compared, nasty) == [(len(lifecycle.contract(nasty).streams), 0)]
     assert lifecycle.unequal(nasty) == []
     assert lifecycle.twice(nasty) == []

@@ -35,6 +35,7 @@ def open_bank(lifecycle: Lifecycle) -> None:
             "connection": DATABASE,
             "schedule": {"cron": "0 0 1 1 *", "start": f"{datetime.now(timezone.utc):%Y}-01-01"},
             "retry": {"attempts": 20, "delay": "1s"},
+            "reconcile": "0s",
         }
         # JSON is YAML too
         file = lifecycle.contracts / "sources" / f"{source_of(way)}.yaml"

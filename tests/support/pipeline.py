@@ -12,7 +12,7 @@ import psycopg
 from include.core.connection import Connection, parse_connection
 from include.core.contracts import SourceContract
 from include.core.interval import Interval
-from include.flows import extract, load, publish
+from include.flows import extract, load, publish, reconcile
 from include.flows.publish import Published
 from include.flows.setup import set_up_warehouse
 from include.flows.source_run import SourceRun
@@ -58,6 +58,7 @@ class Pipeline:
             load.audit(run, load_id, *extraction.streams)
             published = publish.publish(run, load_id)
             publish.balance(run, load_id)
+            reconcile.reconcile(run, load_id)
         finally:
             publish.close(run, load_id)
         return published

@@ -154,7 +154,7 @@ def test_the_tasks_of_an_ingest_are_all_described() -> None:
     graph = json.loads((PROJECT_ROOT / "tests" / "dags" / "graph.json").read_text(encoding="utf-8"))
     chapter = (PROJECT_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(
-        r"^\| `(\w+)(?:\[stream\])?` \|", chapter.partition("### Ingest\n")[2].partition("\n### ")[0], re.M
+        r"^\| `(\w+)(?:\[streams\])?` \|", chapter.partition("### Ingest\n")[2].partition("\n### ")[0], re.M
     )
     assert set(rows) == {*graph["ingest__shop"]["tasks"], *OPTIONAL}
 

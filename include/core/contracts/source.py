@@ -47,6 +47,7 @@ from include.core.contracts.followed import check_slot
 from include.core.contracts.protection import check_source
 from include.core.contracts.schema_change import SchemaAnswers
 from include.core.contracts.stream import HISTORY, TABLE, ColumnRule, Reference, Stream
+from include.core.interval import show_duration
 from include.core.quiet_hours import parse_quiet_hours, quiet_until
 
 __all__ = ["ColumnRule", "Impact", "Reference", "SourceContract", "Stream", "Upstream"]
@@ -148,6 +149,11 @@ class SourceContract(DagContract):
         default="stop_source",
         description="Whether a stream that fails its audit holds back the whole source.",
     )
+    reconcile: Duration | None = Field(
+        default=None,
+        description="Raw is compared with the source, row by row, once this long has passed since it was last; for kind:"
+        " postgres. By itself never, when nothing is said.",
+    )
     impact: Impact = Field(default=Impact(), description="What reading may cost the source.")
     streams: tuple[Stream, ...] = Field(min_length=1, description="The tables that are read.")
 
@@ -185,6 +191,9 @@ class SourceContract(DagContract):
             listed = ", ".join(timeless)
             allowed = f"none, or a mapping with by, why, until: without a cursor column no row of {listed} is the newest"
             faults.add("duplicates", received=self.duplicates, allowed=allowed)
+        if self.kind != "postgres" and self.reconcile is not None:
+            allowed = "nothing: only PostgreSQL writes values as the warehouse does, so only its tables can be compared"
+            faults.add("reconcile", received=show_duration(self.reconcile), allowed=allowed)
         if self.kind != "postgres":
             for number, stream in enumerate(self.streams):
                 if stream.by_xmin:

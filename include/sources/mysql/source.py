@@ -179,6 +179,10 @@ class MySQLSnapshot:
                 self.session.close()
             raise
 
+    @property
+    def fingerprints(self) -> None:
+        """This server writes values in another way than PostgreSQL does, so their digests cannot be compared."""
+
     def unpin(self) -> None:
         """Its transaction is its session's, which ends with it."""
 

@@ -28,6 +28,7 @@ from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
 from include.sources.postgres.columns import Columns
+from include.sources.postgres.fingerprints import PostgresFingerprints
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.log.open import open_log
 from include.sources.postgres.log.picture import PostgresLogPicture
@@ -179,6 +180,17 @@ class PostgresSnapshot:
 
     def keys(self, stream: Stream) -> Iterator[pa.RecordBatch]:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
+
+    @property
+    def fingerprints(self) -> PostgresFingerprints:
+        return PostgresFingerprints(self._at)
+
+    @contextmanager
+    def _at(self, stream: Stream) -> Iterator[tuple[Columns, str]]:
+        """A session in this snapshot, and the stream's table, quoted."""
+        where = f"{self.where}, stream {stream.name!r}"
+        with concealed(stream, where), translated(where), self.permits, self._reader() as session:
+            yield session, self.tables[stream.name][1]
 
     def _read(
         self, stream: Stream, schema: StreamSchema, *conditions: sql.Composable
