@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from include.core.changes import Change
-from include.core.fingerprint import Fingerprint
+from include.core.checksum import Checksum
 from include.core.schema import StreamSchema
 
 FORMAT = 1
@@ -71,7 +71,7 @@ class StreamManifest:
     missing from them no longer exists. `watermark_from` and `watermark_to` bound the cursor, closed-open, as ISO 8601;
     `mark` stands in place of the latter where rows are told apart by their transactions, and `log` where the source's log
     tells of them; then `parts` hold changes instead of rows (see `include.core.log_changes`), unless they are the whole
-    table. `changes` is how the table differed from the contract, and what the contract answered. `fingerprint` is that of
+    table. `changes` is how the table differed from the contract, and what the contract answered. `checksum` is that of
     the whole table in the same snapshot, in a load that compares raw with its source.
     """
 
@@ -88,7 +88,7 @@ class StreamManifest:
     mark: TransactionMark | None = None
     changes: tuple[Change, ...] = ()
     log: LogMark | None = None
-    fingerprint: Fingerprint | None = None
+    checksum: Checksum | None = None
 
     @property
     def quarantined(self) -> bool:
@@ -145,9 +145,9 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         streams = [
-            asdict(replace(stream, schema=_NO_SCHEMA, fingerprint=None))
+            asdict(replace(stream, schema=_NO_SCHEMA, checksum=None))
             | {"schema": stream.schema.to_json() | {"fingerprint": stream.schema.fingerprint}}
-            | ({"fingerprint": stream.fingerprint.to_json()} if stream.fingerprint else {})
+            | ({"checksum": stream.checksum.to_json()} if stream.checksum else {})
             for stream in self.streams
         ]
         data: dict[str, Any] = asdict(replace(self, streams=())) | {"streams": streams}
@@ -167,8 +167,8 @@ class Manifest:
             row["changes"] = tuple(Change(**change) for change in row.get("changes", ()))
             if row.get("log") is not None:
                 row["log"] = LogMark(**row["log"])
-            if row.get("fingerprint") is not None:
-                row["fingerprint"] = Fingerprint.from_json(row["fingerprint"])
+            if row.get("checksum") is not None:
+                row["checksum"] = Checksum.from_json(row["checksum"])
             streams.append(StreamManifest(**row))
         data["position"] = tuple(data["position"])
         return cls(streams=tuple(streams), **data)

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from include.core.changes import Known
+from include.core.checksum import Checksum
 from include.core.errors import ContractError, TransientError
-from include.core.fingerprint import Fingerprint
 from include.core.interval import Interval
 from include.core.manifest import Manifest, StreamManifest
 from include.flows import reconcile
@@ -80,7 +80,8 @@ def extract(
             "a system that feeds this source is late", where=run.where, received="; ".join(stale),
             todo="ask the source's owner; it is tried again",
         )  # fmt: skip
-    zone = run.zone()
+    # one for each connection, and, after them, one for each stream that the log tells of
+    zone = run.zone(max(run.contract.impact.connections, len(run.contract.logged)))
     with connected(run.loader()) as session:
         known = ledger.watermarks(session, run.contract.source)
         kind = "backfill" if backfill or _is_past(run, interval, known) else "regular"
@@ -88,7 +89,7 @@ def extract(
         # Again, now that nobody else can publish: another worker of this run may just have done it.
         known = ledger.watermarks(session, run.contract.source)
         before = last_shapes(session, zone, run.contract.source)
-        compare = kind == "regular" and reconcile.wanted(run.contract, compare, session)
+        compared = reconcile.due(run.contract, compare, session) if kind == "regular" else frozenset()
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [
@@ -120,6 +121,11 @@ def extract(
                 lambda reading: _read(run, reading, snapshot, zone, load, moment),
                 [one for one in shaped if one.log_mark is None],
             )
+            computing = {
+                one.stream.name: readers.submit(reconcile.checksum, snapshot, one.stream)
+                for one in shaped
+                if one.stream.name in compared
+            }
             # After them, and also when all are read whole: then it tells how far it goes.
             told = (
                 readers.submit(follow, run, followed, snapshot, zone, load.load_id, moment)
@@ -127,11 +133,11 @@ def extract(
                 else None
             )
             landed = list(reads)
-            prints = _fingerprints(run, readers, snapshot, shaped) if compare else {}
+            sums = {name: one.result() for name, one in computing.items()}
             snapshot.unpin()  # the log may take longer, and needs nothing kept
             held = round(time.monotonic() - opened, 3)
             changes = told.result() if told else []
-        landed = _marked(run, [*landed, *changes], snapshot, prints)
+        landed = _marked(run, [*landed, *changes], snapshot, sums)
     manifest = Manifest(
         source=run.contract.source,
         load_id=load.load_id,
@@ -168,31 +174,20 @@ def _picture(
         yield picture
 
 
-def _fingerprints(
-    run: SourceRun, readers: ThreadPoolExecutor, snapshot: Snapshot, shaped: list[Reading]
-) -> dict[str, Fingerprint]:
-    told_by = snapshot.fingerprints
-    if told_by is None:
-        return {}
-    streams = [one.stream for one in shaped if reconcile.may_compare(run.contract, one.stream)]
-    found = readers.map(lambda stream: told_by.whole(stream, snapshot.schemas[stream.name]), streams)
-    return dict(zip([stream.name for stream in streams], found, strict=True))
-
-
 def _marked(
     run: SourceRun,
     landed: list[tuple[StreamManifest, int]],
     snapshot: Snapshot,
-    prints: dict[str, Fingerprint],
+    sums: dict[str, Checksum | None],
 ) -> list[tuple[StreamManifest, int]]:
-    """The same in the order of the contract, with what is known of them only now: their fingerprints, and for those of mode
+    """The same in the order of the contract, with what is known of them only now: their checksums, and for those of mode
     log where the next load goes on."""
     order = [stream.name for stream in run.contract.streams]
     marked = [
         (
             replace(
                 manifest,
-                fingerprint=prints.get(manifest.stream),
+                checksum=sums.get(manifest.stream),
                 log=snapshot.log.mark(run.contract.stream(manifest.stream))
                 if manifest.mode == "log" and snapshot.log
                 else None,

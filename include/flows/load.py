@@ -58,7 +58,8 @@ def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
             verdict = _audit(run, session, manifest, landed)
             ledger.record_audit(
                 session, load_id, landed.stream,
-                passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+                passed=verdict.passed, failures=verdict.to_json(),
+                expectations=0 if landed.quarantined else verdict.expectations,  # its rows were not judged
             )  # fmt: skip
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
             verdicts.append(verdict)

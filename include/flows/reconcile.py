@@ -1,44 +1,52 @@
 """Raw compared with its source, whole tables at a time, without moving them.
 
 The only moment at which they can be equal while the source goes on is that of a load's snapshot. So `extract` has the source
-compute the fingerprints of its tables in that snapshot, the manifest keeps them, and once the load is published, and before
+compute the checksums of its tables in that snapshot, the manifest keeps them, and once the load is published, and before
 another one can be, raw is held against them. What differs is then looked at row by row.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
+from include.core.changes import Known
+from include.core.checksum import Checksum, comparable
 from include.core.contracts.source import SourceContract, Stream
-from include.core.errors import BooksDoNotBalance, StaleLoad
-from include.core.fingerprint import comparable
+from include.core.errors import BooksDoNotBalance, MillraceError, StaleLoad
 from include.core.manifest import StreamManifest
 from include.core.quoting import identifier
 from include.flows.source_run import SourceRun
 from include.privacy import ProtectedSnapshot, read_keys
+from include.quality.gate import hidden
 from include.sources import open_source
-from include.warehouse import fingerprints, ledger
+from include.warehouse import checksums, ledger
 from include.warehouse.connect import connected
+
+if TYPE_CHECKING:
+    from include.sources import Snapshot
 
 log = logging.getLogger("millrace.ingest")
 
-#: What is looked at of a table that differs: so many buckets, so many rows of them, and so many rows shown.
-_BUCKETS, _ROWS, _SHOWN = 32, 50_000, 10
+#: What is looked at of a table that differs: so many buckets, about so many rows of them; and so many are shown, cut at so
+#: many characters.
+_BUCKETS, _ROWS, _SHOWN, _WIDTH = 32, 50_000, 10, 200
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """One stream: rows there and here, buckets in all and that differ, and rows of these that differ now."""
+    """One stream: rows there and here, buckets in all and that differ, those to be looked at, and rows that differ now."""
 
     stream: str
     source_rows: int
     raw_rows: int
     buckets: int
-    differing: tuple[int, ...]
+    differing: int
+    look: tuple[int, ...] = ()
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -46,27 +54,38 @@ class Reconciled:
             return f"{self.stream}: {self.raw_rows:,} rows, equal"
         shown = "".join(f"\n    {example}" for example in self.examples)
         rows = f"{self.source_rows:,} rows in the source, {self.raw_rows:,} in raw"
-        return f"{self.stream}: {rows}, {len(self.differing)} of {self.buckets} buckets differ{shown}"
+        return f"{self.stream}: {rows}, {self.differing} of {self.buckets} buckets differ{shown}"
 
 
-def wanted(contract: SourceContract, asked: bool, session: Any) -> bool:
-    """Whether this load shall be compared: somebody asked for it, or it is time by the contract."""
-    return asked or (contract.reconcile is not None and ledger.reconciliation_due(session, contract))
+def due(contract: SourceContract, asked: bool, session: Any) -> frozenset[str]:
+    """The streams that this load shall compare: all when somebody asked for it, else those of which raw was not found equal
+    for as long as the contract says. Never one of which raw drops keys that come twice."""
+    if contract.reconcile is None and not asked:
+        return frozenset()
+    streams = {one.name for one in contract.streams if contract.duplicates == "none" or not one.primary_key}
+    if not asked and contract.reconcile is not None:
+        streams -= ledger.found_equal(session, contract.source, contract.reconcile)
+    return frozenset(streams)
 
 
-def may_compare(contract: SourceContract, stream: Stream) -> bool:
-    """Whether raw is meant to hold what the source holds: not where it drops keys that come twice."""
-    return contract.duplicates == "none" or not stream.primary_key
+def checksum(snapshot: Snapshot, stream: Stream) -> Checksum | None:
+    """Of one stream; None where the source cannot compute it: then the load goes on without."""
+    if snapshot.checksums is None:
+        return None
+    try:
+        return snapshot.checksums.whole(stream, snapshot.schemas[stream.name])
+    except MillraceError as error:
+        log.warning("%s will not be compared with its source: %s", stream.name, error)
+        return None
 
 
 def reconcile(run: SourceRun, load_id: int) -> list[Reconciled]:
-    """Hold raw against the fingerprints of a published load; nothing where it has none.
+    """Hold raw against the checksums of a published load; nothing where it has none.
 
     :raises BooksDoNotBalance: with the streams that differ, and keys of rows.
     """
-    found: list[Reconciled] = []
     with run.lease_kept(load_id), connected(run.loader()) as session:
-        told = {one.stream: one for one in run.manifest(session, load_id).streams if one.fingerprint}
+        told = {one.stream: one for one in run.manifest(session, load_id).streams if one.checksum}
         published = {
             row["stream"] for row in ledger.stream_rows(session, load_id) if row["status"] == "published"
         }
@@ -75,12 +94,15 @@ def reconcile(run: SourceRun, load_id: int) -> list[Reconciled]:
                 ledger.hold_lease(session, load_id)  # nobody publishes meanwhile
                 found = [_compared(run, session, told[name]) for name in told if name in published]
         except StaleLoad:
-            log.warning("not compared with its source: another load has been published since")
-            return []
-        found = [_looked_at(run, session, told[one.stream], one) for one in found]
-        for one in found:
-            log.log(logging.ERROR if one.differing else logging.INFO, "%s", one)
-            ledger.record_reconciled(session, load_id, one.stream, _row(one, told[one.stream]))
+            log.warning("raw may have changed since this load, so what was found then counts")
+            found = _noted(session, load_id)
+        else:
+            for one in found:  # before anything is asked of the source again
+                _note(session, load_id, one, told[one.stream])
+            found = [_looked_at(run, session, told[one.stream], one) for one in found]
+            for one in found:
+                _note(session, load_id, one, told[one.stream])
+                log.log(logging.ERROR if one.differing else logging.INFO, "%s", one)
     wrong = [one for one in found if one.differing]
     if wrong:
         raise BooksDoNotBalance(
@@ -93,59 +115,86 @@ def reconcile(run: SourceRun, load_id: int) -> list[Reconciled]:
 
 
 def _compared(run: SourceRun, session: Any, landed: StreamManifest) -> Reconciled:
-    there = landed.fingerprint
+    there = landed.checksum
     assert there is not None
     raw = identifier(run.contract.raw_schema, landed.stream)
-    here = fingerprints.fingerprint(session, raw, comparable(landed.schema, there.columns), there.count)
-    return Reconciled(landed.stream, there.rows, here.rows, there.count, tuple(there.differing(here)))
+    here = checksums.checksum(session, raw, comparable(landed.schema, there.columns), there.count)
+    differing = there.differing(here)
+    look: list[int] = []
+    rows = 0
+    for bucket in differing[:_BUCKETS]:
+        rows += max(there.held(bucket), here.held(bucket))
+        if look and rows > _ROWS:
+            break
+        look.append(bucket)
+    return Reconciled(landed.stream, there.rows, here.rows, there.count, len(differing), tuple(look))
 
 
 def _looked_at(run: SourceRun, session: Any, landed: StreamManifest, one: Reconciled) -> Reconciled:
     """The same with examples, when something differs: rows that differ now, as the snapshot is gone."""
     if not one.differing:
         return one
-    assert landed.fingerprint is not None
-    stream, some = run.contract.stream(one.stream), one.differing[:_BUCKETS]
-    keys = read_keys(run.connect(run.contract.privacy_keys)) if run.contract.privacy_keys else None
-    source = open_source(run.contract, run.connect(run.contract.connection))
-    with source.snapshot([stream]) as clear:
-        snapshot = ProtectedSnapshot(clear, (stream,), keys)
-        told_by, shape = snapshot.fingerprints, snapshot.schemas[stream.name]
-        there = told_by.digests(stream, shape, one.buckets, some, _ROWS) if told_by else {}
-    schema = comparable(landed.schema, landed.fingerprint.columns)
+    if run.contract.quiet_until(datetime.now(timezone.utc)):
+        return replace(one, examples=("which rows is not looked for in the source's quiet hours",))
+    try:
+        return replace(one, examples=tuple(_examples(run, session, landed, one)))
+    except MillraceError as error:
+        return replace(one, examples=(f"which rows could not be looked for: {error.what}",))
+
+
+def _examples(run: SourceRun, session: Any, landed: StreamManifest, one: Reconciled) -> list[str]:
+    assert landed.checksum is not None
+    stream = run.contract.stream(one.stream)
+    schema = comparable(landed.schema, landed.checksum.columns)
+    there = _there(run, stream, landed, one)
     raw = identifier(run.contract.raw_schema, landed.stream)
-    here = fingerprints.digests(session, raw, schema, one.buckets, some, _ROWS)
+    here = checksums.digests(session, raw, schema, one.buckets, one.look)
     differ = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
-    personal = any(
-        rule.pii for name, rule in stream.columns.items() if name in (schema.primary_key or schema.names)
-    )
     what = f"key ({', '.join(schema.primary_key)})" if schema.primary_key else "row"
-    examples = [f"{what} {_shown(key, personal)}: {_how(key, there, here)}" for key in differ[:_SHOWN]]
+    # Nobody has said of a column that the contract does not know that it is not personal.
+    shown = schema.primary_key or schema.names
+    personal = any(name not in stream.columns or stream.columns[name].pii for name in shown)
+    examples = [
+        f"{what} {hidden(key, True) if personal else key[:_WIDTH]}: {_how(key, there, here)}"
+        for key in differ[:_SHOWN]
+    ]
     if len(differ) > _SHOWN:
         examples.append(f"and {len(differ) - _SHOWN:,} more")
-    return Reconciled(one.stream, one.source_rows, one.raw_rows, one.buckets, one.differing, tuple(examples))
+    return examples or ["none of these rows differs any more"]
 
 
-def _how(key: str, there: dict[str, int], here: dict[str, int]) -> str:
+def _there(run: SourceRun, stream: Stream, landed: StreamManifest, one: Reconciled) -> dict[str, str]:
+    keys = read_keys(run.connect(run.contract.privacy_keys)) if run.contract.privacy_keys else None
+    source = open_source(run.contract, run.connect(run.contract.connection))
+    with source.snapshot([stream], Known({stream.name: landed.schema})) as clear:
+        snapshot = ProtectedSnapshot(clear, (stream,), keys)
+        assert snapshot.checksums is not None and landed.checksum is not None
+        schema = comparable(snapshot.schemas[stream.name], landed.checksum.columns)
+        return snapshot.checksums.digests(stream, schema, one.buckets, one.look)
+
+
+def _how(key: str, there: dict[str, str], here: dict[str, str]) -> str:
     if key not in here:
         return "in the source, not in raw"
     return "other values in raw" if key in there else "in raw, not in the source"
 
 
-def _shown(key: str, personal: bool) -> str:
-    """The key, or, where it is personal, so much that one who may read the source finds the row."""
-    if not personal:
-        return key
-    return f"with md5 {hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()}"
-
-
-def _row(one: Reconciled, landed: StreamManifest) -> dict[str, Any]:
-    assert landed.fingerprint is not None
-    return {
+def _note(session: Any, load_id: int, one: Reconciled, landed: StreamManifest) -> None:
+    assert landed.checksum is not None
+    row = {
         "source_rows": one.source_rows,
         "raw_rows": one.raw_rows,
-        "columns": list(landed.fingerprint.columns),
+        "columns": list(landed.checksum.columns),
         "buckets": one.buckets,
-        "differing": len(one.differing),
+        "differing": one.differing,
         "examples": json.dumps(one.examples, ensure_ascii=False),
     }
+    ledger.record_reconciled(session, load_id, one.stream, row)
+
+
+def _noted(session: Any, load_id: int) -> list[Reconciled]:
+    fields: Sequence[str] = ("stream", "source_rows", "raw_rows", "buckets", "differing")
+    return [
+        Reconciled(**{name: row[name] for name in fields}, examples=tuple(row["examples"]))
+        for row in ledger.found_different(session, load_id)
+    ]

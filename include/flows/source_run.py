@@ -37,9 +37,9 @@ class SourceRun:
         """The warehouse, as the role that loads."""
         return self.connect("warehouse_loader")
 
-    def zone(self) -> LandingZone:
-        """The landing zone."""
-        return LandingZone(ObjectStore(self.connect("landing")))
+    def zone(self, writers: int = 1) -> LandingZone:
+        """The landing zone, for so many streams that are written at once."""
+        return LandingZone(ObjectStore(self.connect("landing")), writers)
 
     @contextmanager
     def lease_kept(self, load_id: int) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Encoding rows as Parquet parts while the next rows are read and the last part is uploaded.
 
 Three threads share the work: the caller's reads, one encodes a row group, one uploads a part. Each waits for the next one
-before it hands over a second piece, so that memory is bounded by a few row groups and two parts, whatever the rows. The
-last piece is always the caller's.
+before it hands over a second piece, so that memory is bounded by a few row groups and two parts, whatever the rows. What
+is left at the end is the caller's, so that a small table needs no thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -20,27 +21,39 @@ import pyarrow.parquet as pq
 from include.core.manifest import Part
 
 ROW_GROUP_ROWS = 128 * 1024
-#: Of rows in memory; wide rows make row groups of fewer.
-ROW_GROUP_BYTES = 12 * 1024 * 1024
 #: A text column of which a sample has fewer distinct values than this share is written with a dictionary.
 _DICTIONARY_SHARE = 0.5
 _SAMPLE_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a part as it is stored, and of a row group's rows in memory, so that wide rows make row groups of fewer."""
+
+    part: int = 16 * 1024 * 1024
+    row_group: int = 12 * 1024 * 1024
+
+    def shared_by(self, writers: int) -> Sizes:
+        """Smaller ones, such that so many writers at once need no more memory than two; down to a sixth, below which
+        parts would be too many."""
+        share = max(min(1.0, 2 / max(writers, 1)), 1 / 6)
+        return Sizes(int(self.part * share), int(self.row_group * share))
+
+
 def write_parts(
     batches: Iterable[pa.RecordBatch],
     folder: str,
-    part_bytes: int,
+    sizes: Sizes,
     put: Callable[[str, io.BytesIO], None],
     progress: Callable[[int], None],
 ) -> tuple[Part, ...]:
-    """Write batches as parts `<folder><number>.parquet` of about so many bytes.
+    """Write batches as parts `<folder><number>.parquet` of about this size.
 
     :param put: stores one object. :param progress: called with the rows written so far.
     """
     try:
         with ThreadPoolExecutor(1, "upload") as uploader, ThreadPoolExecutor(1, "encode") as encoder:
-            parts = _Parts(folder, part_bytes, _Turn(uploader, put), progress)
+            parts = _Parts(folder, sizes.part, _Turn(uploader, put), progress)
             encode = _Turn(encoder, parts.add)
             waiting: list[pa.RecordBatch] = []
             for batch in batches:
@@ -48,7 +61,7 @@ def write_parts(
                     waiting.append(batch)
                 if (
                     sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS
-                    or sum(one.nbytes for one in waiting) >= ROW_GROUP_BYTES
+                    or sum(one.nbytes for one in waiting) >= sizes.row_group
                 ):
                     encode.submit(waiting)
                     waiting = []

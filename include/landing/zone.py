@@ -20,18 +20,19 @@ import pyarrow.parquet as pq
 
 from include.core.errors import NotLanded
 from include.core.manifest import Manifest, Part
-from include.landing.parts import write_parts
+from include.landing.parts import Sizes, write_parts
 from include.landing.store import ObjectStore
 
-PART_BYTES = 16 * 1024 * 1024
 READ_ROWS = 32 * 1024
 
 
 class LandingZone:
     """The parts and manifests of all sources in one store."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, writers: int = 1) -> None:
+        """:param writers: how many streams are written at once; they share the memory that two would take."""
         self._store = store
+        self._sizes = Sizes().shared_by(writers)
 
     def write_rows(
         self,
@@ -43,7 +44,7 @@ class LandingZone:
         *,
         keys: bool = False,
         progress: Callable[[int], None] = lambda rows: None,
-        part_bytes: int = PART_BYTES,
+        sizes: Sizes | None = None,
     ) -> tuple[Part, ...]:
         """Write batches as Parquet parts. Reading, encoding and upload overlap, in bounded memory.
 
@@ -53,7 +54,7 @@ class LandingZone:
         folder = (
             f"{_path(source)}/{_path(stream)}/date={moment:%Y-%m-%d}/load={load_id}/{'keys-' if keys else ''}"
         )
-        return write_parts(batches, folder, part_bytes, self._store.put, progress)
+        return write_parts(batches, folder, sizes or self._sizes, self._store.put, progress)
 
     def read_rows(self, parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
         """The rows of parts, one part in memory at a time.

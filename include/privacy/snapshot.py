@@ -10,8 +10,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from include.core.changes import Change
+from include.core.checksum import Checksum, comparable
 from include.core.contracts.source import Stream
-from include.core.fingerprint import Fingerprint, comparable
 from include.core.manifest import LogMark, TransactionMark
 from include.core.schema import Column, StreamSchema
 from include.privacy.keys import Keyring
@@ -33,14 +33,14 @@ class _ClearLog(Protocol):
     def mark(self, stream: Stream) -> LogMark: ...
 
 
-class _ClearFingerprints(Protocol):
-    """What is needed of a snapshot's fingerprints (`include.sources.Fingerprints`)."""
+class _ClearChecksums(Protocol):
+    """What is needed of a snapshot's checksums (`include.sources.Checksums`)."""
 
-    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint: ...
+    def whole(self, stream: Stream, schema: StreamSchema) -> Checksum: ...
 
     def digests(
-        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
-    ) -> dict[str, int]: ...
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int]
+    ) -> dict[str, str]: ...
 
 
 class _Clear(Protocol):
@@ -56,7 +56,7 @@ class _Clear(Protocol):
     def log(self) -> _ClearLog | None: ...
 
     @property
-    def fingerprints(self) -> _ClearFingerprints | None: ...
+    def checksums(self) -> _ClearChecksums | None: ...
 
     def rows(
         self, stream: Stream, since: datetime | None = None, before: datetime | None = None
@@ -99,9 +99,9 @@ class ProtectedSnapshot:
         return self._log
 
     @property
-    def fingerprints(self) -> _ProtectedFingerprints | None:
-        clear = self._clear.fingerprints
-        return _ProtectedFingerprints(clear, self._clear.schemas) if clear else None
+    def checksums(self) -> _ProtectedChecksums | None:
+        clear = self._clear.checksums
+        return _ProtectedChecksums(clear, self._clear.schemas) if clear else None
 
     def unpin(self) -> None:
         self._clear.unpin()
@@ -152,19 +152,19 @@ class ProtectedSnapshot:
         return batch
 
 
-class _ProtectedFingerprints:
+class _ProtectedChecksums:
     """The same of the columns that land as they are: what stands for the others the source cannot compute."""
 
-    def __init__(self, clear: _ClearFingerprints, schemas: dict[str, StreamSchema]) -> None:
+    def __init__(self, clear: _ClearChecksums, schemas: dict[str, StreamSchema]) -> None:
         self._clear, self._schemas = clear, schemas
 
-    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint:
+    def whole(self, stream: Stream, schema: StreamSchema) -> Checksum:
         return self._clear.whole(stream, self._unprotected(stream, schema))
 
     def digests(
-        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
-    ) -> dict[str, int]:
-        return self._clear.digests(stream, self._unprotected(stream, schema), count, wanted, limit)
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int]
+    ) -> dict[str, str]:
+        return self._clear.digests(stream, self._unprotected(stream, schema), count, wanted)
 
     def _unprotected(self, stream: Stream, schema: StreamSchema) -> StreamSchema:
         names = [name for name in schema.names if name not in stream.protected]

@@ -170,7 +170,7 @@ def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: fro
     hide_value = bool(personal & about)
     shown = tuple(
         {
-            name: _hidden(value, name in key)
+            name: hidden(value, name in key)
             if name in personal or (name == "value" and hide_value)
             else value
             for name, value in example.items()
@@ -188,7 +188,7 @@ def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: fro
     )
 
 
-def _hidden(value: Any, is_key: bool) -> str:
+def hidden(value: Any, is_key: bool) -> str:
     """What stands for a personal value: of a key so much that one who may read the source finds the row."""
     digest = (
         f", md5 {hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest()[:8]}…" if is_key else ""

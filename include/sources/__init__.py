@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from include.core.changes import NOTHING_KNOWN, Change, Known
+from include.core.checksum import Checksum
 from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
-from include.core.fingerprint import Fingerprint
 from include.core.manifest import TransactionMark
 from include.core.schema import StreamSchema
 from include.sources.discovered import Found
@@ -30,16 +30,16 @@ class Horizon:
     blockers: tuple[str, ...] = ()
 
 
-class Fingerprints(Protocol):
+class Checksums(Protocol):
     """The tables of one picture in a few numbers, computed in the source. `schema` names the columns that count."""
 
-    def whole(self, stream: Stream, schema: StreamSchema) -> Fingerprint:
+    def whole(self, stream: Stream, schema: StreamSchema) -> Checksum:
         """What all rows of the stream are told by."""
 
     def digests(
-        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int], limit: int
-    ) -> dict[str, int]:
-        """Key (as text) and digest of the rows in these buckets out of so many, no more than `limit`."""
+        self, stream: Stream, schema: StreamSchema, count: int, wanted: Sequence[int]
+    ) -> dict[str, str]:
+        """Key (as text) and digest of the rows in these buckets out of so many."""
 
 
 class Snapshot(Protocol):
@@ -62,7 +62,7 @@ class Snapshot(Protocol):
         """Where it stands in the source's log; None when no stream that was asked for is read by it."""
 
     @property
-    def fingerprints(self) -> Fingerprints | None:
+    def checksums(self) -> Checksums | None:
         """Its tables in a few numbers; None where this kind of system computes none that a warehouse could compute too."""
 
     def rows(

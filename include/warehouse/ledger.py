@@ -14,7 +14,6 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from include.core.contracts.source import SourceContract
 from include.core.errors import LeaseHeld, StaleLoad
 from include.core.interval import Interval
 from include.core.manifest import LogMark, Manifest, TransactionMark
@@ -196,8 +195,9 @@ def record_landed(session: Session, manifest: Manifest, key: str, extracted: dic
 def record_staged(session: Session, load_id: int, stream: str, rows: int) -> None:
     """Note how many rows stand in the staging batch."""
     session.execute(
+        # What is published stays so, whatever a worker does that slept meanwhile.
         "update ledger.load_stream set status = 'staged', staged = %s, rejected = null, failures = null"
-        " where load_id = %s and stream = %s",
+        " where load_id = %s and stream = %s and status <> 'published'",
         (rows, load_id, stream),
     )
 
@@ -214,7 +214,7 @@ def record_audit(
     """Note an audit's verdict; a rejected batch is held back whole."""
     session.execute(
         "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, expectations = %s,"
-        " failures = %s where load_id = %s and stream = %s",
+        " failures = %s where load_id = %s and stream = %s and status <> 'published'",
         (
             "audited" if passed else "rejected",
             passed,
@@ -261,14 +261,20 @@ def record_published(session: Session, load_id: int) -> None:
     )
 
 
-def reconciliation_due(session: Session, contract: SourceContract) -> bool:
-    """Whether raw was last compared with its source as long ago as the contract allows, or never."""
-    row = session.execute(
-        "select coalesce(max(reconciled_at) <= clock_timestamp() - %s, true)"
-        " from ledger.reconciliation join ledger.load using (load_id) where source = %s",
-        (contract.reconcile, contract.source),
-    ).fetchone()
-    return bool(row and row[0])
+def found_equal(session: Session, source: str, period: timedelta) -> set[str]:
+    """The streams of which raw was compared with its source within this time, and was equal."""
+    rows = session.execute(
+        "select distinct stream from ledger.reconciliation join ledger.load using (load_id)"
+        " where source = %s and differing = 0 and reconciled_at > clock_timestamp() - %s",
+        (source, period),
+    )
+    return {stream for (stream,) in rows}
+
+
+def found_different(session: Session, load_id: int) -> list[dict[str, Any]]:
+    """What was noted of the streams that differed from their source in a load."""
+    query = "select * from ledger.reconciliation where load_id = %s and differing > 0 order by stream"
+    return rows_of(session, query, (load_id,))
 
 
 def record_reconciled(session: Session, load_id: int, stream: str, found: dict[str, Any]) -> None:

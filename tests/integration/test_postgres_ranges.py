@@ -164,3 +164,15 @@ def test_what_a_reader_raises_is_raised_and_gives_its_permit_back() -> None:
     with pytest.raises(ValueError, match="broken"):
         list(ranges.together([broken, broken], permits))
     assert list(ranges.together([lambda: iter([1, 2]), lambda: iter([3])], permits)) == [1, 2, 3]
+
+
+def test_a_session_that_the_server_has_ended_meanwhile_is_not_used_again(pipeline: Pipeline) -> None:
+    """A driver that asks it would end this process."""
+    for name in ("one", "two"):
+        _create(pipeline, name, rows=100)
+    source = _contract(1, "one", "two")
+    with open_source(source, pipeline.connect("source")).snapshot(list(source.streams)) as picture:
+        assert len(_ids(picture, source, "one")) == 100
+        ended = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'COPY%' and state like 'idle%'"
+        assert pipeline.at_source(ended) == [(True,)]
+        assert len(_ids(picture, source, "two")) == 100

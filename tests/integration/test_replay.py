@@ -166,7 +166,7 @@ def test_memory_is_bounded_by_a_part_and_not_by_the_table(
     def in_small_parts(self: zone.LandingZone, *where: Any, **options: Any) -> Any:
         *name, batches = where
         slices = (batch.slice(at, 500) for batch in batches for at in range(0, batch.num_rows, 500))
-        return write(self, *name, slices, part_bytes=200_000, **options)
+        return write(self, *name, slices, sizes=landing_parts.Sizes(part=200_000), **options)
 
     monkeypatch.setattr(landing_parts, "ROW_GROUP_ROWS", 500)
     monkeypatch.setattr(zone.LandingZone, "write_rows", in_small_parts)

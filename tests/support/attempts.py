@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -13,13 +14,16 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 import psycopg
 
 from include.core.contracts import SourceContract
-from include.core.errors import TerminalError
+from include.core.errors import TerminalError, TransientError
 from include.core.interval import Interval
 from include.flows.extract import horizon
 from tests.support import bank
 from tests.support.pipeline import Pipeline
 
-_TERMINAL = 3
+#: How a reader ends: for the next try to go on, for a person to come, and killed by us. The last one is the driver's, when
+#: the server ends a session between two of its statements (include/sources/postgres/columns.py).
+_TRANSIENT, _TERMINAL = 4, 3
+_BROKEN_OFF = (_TRANSIENT, -signal.SIGKILL, -signal.SIGABRT)
 
 
 def processes() -> ForkServerContext:
@@ -55,7 +59,7 @@ class Attempts:
         run_id, disturbed = f"chaos-{self.pulls}", self._usual > 0 and not undisturbed
         started = time.monotonic()
         while (code := self._try(run_id, disturbed)) != 0:
-            assert code != _TERMINAL, "a person would have to come"
+            assert code in _BROKEN_OFF, f"a person would have to come: exit code {code}"
             self.broken_off, disturbed, started = self.broken_off + 1, False, time.monotonic()
             self._between()
         # so that the next one is hit at any of its steps, on a fast machine and on a slow one
@@ -100,6 +104,8 @@ def _pull(pipeline: Pipeline, source: SourceContract, run_id: str) -> None:
         while not horizon(run, end).passed:
             time.sleep(0.05)
         pipeline.pull(source, Interval(None, end), run_id)
+    except TransientError:
+        os._exit(_TRANSIENT)
     except TerminalError:
         import traceback
 

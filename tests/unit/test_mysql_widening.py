@@ -55,6 +55,8 @@ RETYPED = [
     ("enum('a')", "set('a')"),
     ("json", "longtext"),
     ("year(4)", "int(11)"),
+    ("float", "double(5,2)"),
+    ("float", "double unsigned"),
 ]
 SAME = [
     ("int(11)", "int(11)"),
@@ -63,6 +65,7 @@ SAME = [
     ("enum('a','b')", "enum('b','a')"),
     ("bit(3)", "bit(3)"),
     ("uuid", "uuid"),
+    ("varchar(1000) /*M!100301 COMPRESSED*/", "varchar(1000) /*M!100301 COMPRESSED*/"),
 ]
 
 

@@ -180,7 +180,7 @@ class MySQLSnapshot:
             raise
 
     @property
-    def fingerprints(self) -> None:
+    def checksums(self) -> None:
         """This server writes values in another way than PostgreSQL does, so their digests cannot be compared."""
 
     def unpin(self) -> None:

@@ -57,6 +57,8 @@ class _Type:
 
 def type_change(declared: str, now: str) -> str:
     """What kind of schema change it is, as `include.core.changes` calls it; empty when both hold the same values."""
+    if declared == now:  # also of a type that nothing is known of
+        return ""
     old, new = _parse(declared), _parse(now)
     if old is None or new is None:
         return "retyped"
@@ -80,7 +82,8 @@ def _holds(wide: _Type, narrow: _Type) -> bool:
         within = wide.range[0] <= narrow.range[0] and narrow.range[1] <= wide.range[1]
         return within and wide.scale >= narrow.scale and (wide.name == "decimal" or narrow.name != "decimal")
     if wide.name != narrow.name:
-        return (wide.name, narrow.name) == ("double", "float") or _holds_text(wide, narrow)
+        plain = wide.name == "double" and narrow.name == "float" and wide.given == wide.rest == ""
+        return plain or _holds_text(wide, narrow)
     if wide.name in ("enum", "set"):
         return wide.labels >= narrow.labels
     if wide.name in (*_MOMENTS, "char", "varchar", "varbinary"):

@@ -19,6 +19,9 @@ _OPTIONS = {adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value:
 class Columns:
     """One session at a server, without a transaction until one is begun. For one thread at a time.
 
+    Whoever keeps one asks elsewhere whether its `backend` is still there before using it again: this driver ends the whole
+    process when it asks a server that has ended the session (https://github.com/apache/arrow-adbc/issues/3878).
+
     :raises adbc_driver_manager.Error: here and from each method, when the server refuses or does not answer; what ends a
         result in its middle comes as OSError.
     """
@@ -30,6 +33,8 @@ class Columns:
         except BaseException:
             self._database.close()
             raise
+        (batch,) = self.batches("select pg_backend_pid() as pid")
+        self.backend: int = batch.column("pid")[0].as_py()
 
     def run(self, statement: str) -> None:
         """Do what has no result."""

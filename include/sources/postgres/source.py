@@ -27,8 +27,8 @@ from include.sources.age import Age
 from include.sources.carriers import arrow_schema
 from include.sources.concealed import concealed
 from include.sources.postgres import catalog, selection
+from include.sources.postgres.checksums import At, PostgresChecksums
 from include.sources.postgres.columns import Columns
-from include.sources.postgres.fingerprints import PostgresFingerprints
 from include.sources.postgres.horizon import horizon
 from include.sources.postgres.log.open import open_log
 from include.sources.postgres.log.picture import PostgresLogPicture
@@ -182,15 +182,20 @@ class PostgresSnapshot:
         return self._read(stream, self.schemas[stream.name].only(stream.primary_key), sql.SQL("true"))
 
     @property
-    def fingerprints(self) -> PostgresFingerprints:
-        return PostgresFingerprints(self._at)
+    def checksums(self) -> PostgresChecksums:
+        return PostgresChecksums(self._at)
 
     @contextmanager
-    def _at(self, stream: Stream) -> Iterator[tuple[Columns, str]]:
-        """A session in this snapshot, and the stream's table, quoted."""
-        where = f"{self.where}, stream {stream.name!r}"
+    def _at(self, stream: Stream) -> Iterator[At]:
+        where, table = f"{self.where}, stream {stream.name!r}", self.tables[stream.name][1]
         with concealed(stream, where), translated(where), self.permits, self._reader() as session:
-            yield session, self.tables[stream.name][1]
+            yield session, table, self._aging(self.ranges[stream.name], where)
+        self._check_storage(stream, where)
+
+    def _aging(self, conditions: Sequence[sql.Composable], where: str) -> Iterator[sql.Composable]:
+        for condition in conditions:
+            self.age.check(where)
+            yield condition
 
     def _read(
         self, stream: Stream, schema: StreamSchema, *conditions: sql.Composable
@@ -200,6 +205,9 @@ class PostgresSnapshot:
         for batch in together(readers, self.permits):
             self.age.check(where)
             yield batch
+        self._check_storage(stream, where)
+
+    def _check_storage(self, stream: Stream, where: str) -> None:
         with translated(where):
             found = catalog.storage(self.watcher, *self.tables[stream.name])
         if found != self.storage[stream.name]:
@@ -227,9 +235,8 @@ class PostgresSnapshot:
 
     @contextmanager
     def _reader(self) -> Iterator[Columns]:
-        try:
-            session = self._idle.get_nowait()
-        except queue.Empty:
+        session = self._kept()
+        if session is None:
             session = Columns(self.uri)
             session.run("begin isolation level repeatable read read only")
             # It may wait its turn for as long as another stream is read.
@@ -241,6 +248,18 @@ class PostgresSnapshot:
             session.close()
             raise
         self._idle.put(session)
+
+    def _kept(self) -> Columns | None:
+        """A session that was used before, if there is one that its server has not ended."""
+        while True:
+            try:
+                session = self._idle.get_nowait()
+            except queue.Empty:
+                return None
+            alive = "select from pg_stat_activity where pid = %s"
+            if self.watcher.execute(alive, (session.backend,)).rowcount:
+                return session
+            session.close()
 
     def _join(self, session: Columns) -> None:
         try:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 from include.core.schema import StreamSchema
 
-#: As the server numbers them: by 12 bits of the key's digest. Small tables are told in fewer (`Fingerprint.of`).
+#: As the server numbers them: by 12 bits of the key's digest. Small tables are told in fewer (`Checksum.of`).
 _BUCKETS = 4096
 #: Rows to a bucket, about.
 _ROWS = 256
 
 
 @dataclass(frozen=True)
-class Fingerprint:
+class Checksum:
     """How many rows a table has, and of each of `count` buckets its rows and the sum of their digests.
 
     A bucket without rows is left out. `columns` are those that it speaks of.
@@ -32,7 +32,7 @@ class Fingerprint:
     buckets: dict[str, tuple[int, int]]
 
     @classmethod
-    def of(cls, columns: Sequence[str], found: Sequence[tuple[int, int, int]], count: int = 0) -> Fingerprint:
+    def of(cls, columns: Sequence[str], found: Sequence[tuple[int, int, int]], count: int = 0) -> Checksum:
         """From bucket, rows and sum, as `bucket_query` finds them. :param count: of buckets; as its rows need when 0."""
         rows = sum(number for _, number, _ in found)
         if not count:
@@ -46,7 +46,11 @@ class Fingerprint:
             buckets[name] = (held[0] + number, held[1] + digest)
         return cls(rows, tuple(columns), count, buckets)
 
-    def differing(self, other: Fingerprint) -> list[int]:
+    def held(self, bucket: int) -> int:
+        """The rows of a bucket."""
+        return self.buckets.get(str(bucket), (0, 0))[0]
+
+    def differing(self, other: Checksum) -> list[int]:
         """The buckets in which two tables do not hold the same rows."""
         names = set(self.buckets) | set(other.buckets)
         return sorted(int(name) for name in names if self.buckets.get(name) != other.buckets.get(name))
@@ -57,7 +61,7 @@ class Fingerprint:
         return {"rows": self.rows, "columns": list(self.columns), "count": self.count, "buckets": buckets}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> Fingerprint:
+    def from_json(cls, data: Mapping[str, object]) -> Checksum:
         buckets = {name: (rows, int(digest)) for name, (rows, digest) in data["buckets"].items()}  # type: ignore[attr-defined]
         return cls(data["rows"], tuple(data["columns"]), data["count"], buckets)  # type: ignore[arg-type]
 
@@ -66,6 +70,18 @@ def comparable(schema: StreamSchema, names: Sequence[str]) -> StreamSchema:
     """The stream with these columns only, and without a key when a column of it is not among them."""
     key = schema.primary_key if set(schema.primary_key) <= set(names) else ()
     return replace(schema.only(tuple(names)), primary_key=key)
+
+
+def text_of(value: str, raw_type: str) -> str:
+    """PostgreSQL's SQL for the text of a value, the same whether its column has this type or a wider one.
+
+    :param value: an expression.
+    """
+    if raw_type.startswith("numeric") and not raw_type.endswith("[]"):
+        return f"trim_scale(({value})::numeric)::text"
+    if raw_type == "real":
+        return f"({value})::double precision::text"
+    return f"({value})::text"
 
 
 def bucket_query(relation: str, texts: Sequence[str], key: Sequence[str], where: str = "true") -> str:
@@ -81,26 +97,22 @@ def bucket_query(relation: str, texts: Sequence[str], key: Sequence[str], where:
 
 
 def row_query(
-    relation: str,
-    texts: Sequence[str],
-    key: Sequence[str],
-    where: str,
-    count: int,
-    wanted: Sequence[int],
-    limit: int,
+    relation: str, texts: Sequence[str], key: Sequence[str], where: str, count: int, wanted: Sequence[int]
 ) -> str:
-    """The same rows one by one: their key and their digest, of these buckets out of so many; no more than `limit`."""
+    """The same rows one by one, of these buckets out of so many: their key, and the sum of the digests that it has."""
     listed = ", ".join(map(str, wanted))
     return (
-        f"select key, digest from ({_digests(relation, texts, key, where)}) as each"
-        f" where bucket % {count} in ({listed}) limit {limit}"
+        f"select key, sum(digest)::text as digest from ({_digests(relation, texts, key, where)}) as each"
+        f" where bucket % {count} in ({listed}) group by key"
     )
 
 
 def _digests(relation: str, texts: Sequence[str], key: Sequence[str], where: str) -> str:
-    # A row as text is unambiguous: it quotes what it has to, and null is not the empty text.
+    # A row as text is unambiguous: it quotes what it has to, and null is not the empty text. Servers may keep text in
+    # different encodings.
     image, keyed = (f"row({', '.join(names)})::text" for names in (texts, key or texts))
     return (
-        f"select {keyed} as key, ('x' || substr(md5({keyed}), 1, 3))::bit(12)::int as bucket,"
-        f" ('x' || substr(md5({image}), 1, 15))::bit(60)::bigint as digest from {relation} where {where}"
+        f"select {keyed} as key, ('x' || substr(md5(convert_to({keyed}, 'UTF8')), 1, 3))::bit(12)::int as bucket,"
+        f" ('x' || substr(md5(convert_to({image}, 'UTF8')), 1, 15))::bit(60)::bigint as digest"
+        f" from {relation} where {where}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from include.core.fingerprint import Fingerprint, bucket_query, row_query
+from include.core.checksum import Checksum, bucket_query, row_query, text_of
 from include.core.quoting import identifier
 from include.core.schema import StreamSchema
 
@@ -18,12 +18,10 @@ _SETTINGS = (
 )
 
 
-def fingerprint(session: psycopg.Connection[Any], raw: str, schema: StreamSchema, count: int) -> Fingerprint:
+def checksum(session: psycopg.Connection[Any], raw: str, schema: StreamSchema, count: int) -> Checksum:
     """Of the rows that are alive. :param raw: quoted. :param count: of buckets."""
     found = _rows(session, bucket_query(raw, *_texts(schema), _ALIVE))
-    return Fingerprint.of(
-        schema.names, [(bucket, rows, int(digest)) for bucket, rows, digest in found], count
-    )
+    return Checksum.of(schema.names, [(bucket, rows, int(digest)) for bucket, rows, digest in found], count)
 
 
 def digests(
@@ -32,15 +30,17 @@ def digests(
     schema: StreamSchema,
     count: int,
     wanted: Sequence[int],
-    limit: int,
-) -> dict[str, int]:
-    """Key (as text) and digest of the rows in these buckets, no more than `limit`."""
-    return dict(_rows(session, row_query(raw, *_texts(schema), _ALIVE, count, wanted, limit)))
+) -> dict[str, str]:
+    """Key (as text) and digest of the rows in these buckets."""
+    return dict(_rows(session, row_query(raw, *_texts(schema), _ALIVE, count, wanted)))
 
 
 def _texts(schema: StreamSchema) -> tuple[list[str], list[str]]:
-    # By way of the type that the load brought: a column of raw may be wider, and a wider one may look different.
-    texts = {column.name: f"{identifier(column.name)}::{column.raw_type}::text" for column in schema.columns}
+    texts = {}
+    for column in schema.columns:
+        # A column of raw may be wider than what the load brought. Elements of an array then look different.
+        cast = f"::{column.raw_type}" if column.raw_type.endswith("[]") else ""
+        texts[column.name] = text_of(identifier(column.name) + cast, column.raw_type)
     return list(texts.values()), [texts[name] for name in schema.primary_key]
 
 
