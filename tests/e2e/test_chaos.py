@@ -16,7 +16,7 @@ import pytest
 
 from include.stack.state import HEALTHY, StackState
 from tests.support import bank, banks
-from tests.support.attempts import dropped
+from tests.support.attempts import dropped, writing
 from tests.support.kills import kill
 from tests.support.lifecycle import Lifecycle, Run, until
 
@@ -38,7 +38,7 @@ def open_bank(lifecycle: Lifecycle) -> Iterator[None]:
 def test_whatever_dies_each_publication_is_a_state_of_the_bank(open_bank: None, lifecycle: Lifecycle) -> None:
     chance, killed, published = random.Random(5), Counter[str](), Counter[str]()
     running: dict[str, Run] = {}
-    with banks.busy(lifecycle):
+    with writing(lifecycle.stack.postgres.conninfo(banks.DATABASE), seed=11):
         while not _enough(killed, published):
             for way in bank.WAYS:
                 if way in running and lifecycle.state(running[way]) in ("success", "failed"):

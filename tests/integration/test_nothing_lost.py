@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import pytest
@@ -18,7 +16,7 @@ from include.flows.books import unbalanced
 from include.sources.log import open_slot
 from include.stack.state import HEALTHY, StackState
 from tests.support import bank
-from tests.support.attempts import Attempts, dropped, processes
+from tests.support.attempts import Attempts, dropped, writing
 from tests.support.pipeline import Pipeline, contract
 from tests.support.stack import Stack
 
@@ -37,7 +35,7 @@ def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: 
         "warehouse": lambda: dropped(pipeline.warehouse),
     }
     attempts = Attempts(pipeline, source, drops, lambda: healthy(storage))
-    with writing(pipeline):
+    with writing(pipeline.source):
         while attempts.pulls < PULLS or attempts.broken_off < BROKEN_OFF:
             assert attempts.pulls < 10 * PULLS, "nothing breaks the reader off"
             attempts.pull()
@@ -56,21 +54,6 @@ def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: 
     assert pipeline.at_warehouse(compared)[0][0] >= PULLS
     naive.read()
     assert naive.lost() > 0  # else this traffic would not show a loss
-
-
-@contextmanager
-def writing(pipeline: Pipeline) -> Iterator[None]:
-    context = processes()
-    closing = context.Event()
-    tellers = context.Process(target=bank.work, args=(pipeline.source, 7, closing))
-    tellers.start()
-    try:
-        yield
-        assert tellers.is_alive(), "the bank has closed before its time"
-    finally:
-        closing.set()
-        tellers.join(30)
-    assert tellers.exitcode == 0
 
 
 def is_a_state_of_the_bank(pipeline: Pipeline) -> None:

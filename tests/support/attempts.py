@@ -7,7 +7,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
@@ -33,6 +34,22 @@ def processes() -> ForkServerContext:
         ["tests.support.pipeline", "great_expectations.expectations", "pyarrow.parquet"]
     )
     return context
+
+
+@contextmanager
+def writing(conninfo: str, seed: int = 7) -> Iterator[None]:
+    """While the bank's eight tellers work, in a process of their own."""
+    context = processes()
+    closing = context.Event()
+    tellers = context.Process(target=bank.work, args=(conninfo, seed, closing))
+    tellers.start()
+    try:
+        yield
+        assert tellers.is_alive(), "the bank has closed before its time"
+    finally:
+        closing.set()
+        tellers.join(60)
+    assert tellers.exitcode == 0
 
 
 class Attempts:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
@@ -13,7 +11,6 @@ import psycopg
 from psycopg import sql
 
 from tests.support import bank
-from tests.support.attempts import processes
 from tests.support.lifecycle import Lifecycle
 from tests.support.own_sources import let_read
 from tests.support.pipeline import answers
@@ -63,21 +60,3 @@ def _make_slot(lifecycle: Lifecycle) -> None:
         admin.execute(told[0].encode())
     made = lifecycle.stack.millrace("slot", "create", source_of("log"))
     assert made.returncode == 0, made.stdout + made.stderr
-
-
-@contextmanager
-def busy(lifecycle: Lifecycle) -> Iterator[None]:
-    """While its eight tellers work."""
-    context = processes()
-    closing = context.Event()
-    tellers = context.Process(
-        target=bank.work, args=(lifecycle.stack.postgres.conninfo(DATABASE), 11, closing)
-    )
-    tellers.start()
-    try:
-        yield
-        assert tellers.is_alive(), "the bank has closed before its time"
-    finally:
-        closing.set()
-        tellers.join(60)
-    assert tellers.exitcode == 0
