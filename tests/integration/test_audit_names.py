@@ -111,3 +111,24 @@ def test_keys_and_references(pipeline: Pipeline, name: str) -> None:
             pipeline.pull(family)
         pipeline.at_source(right)
     pipeline.pull(family)
+
+
+def test_names_that_differ_in_case_only_are_not_mixed_up_by_one_process(pipeline: Pipeline) -> None:
+    """A task audits several batches, and Great Expectations keeps something of each."""
+    pipeline.at_source(
+        'create table lower (id int primary key, "No" int); create table upper ("Id" int primary key, no int)'
+    )
+    pipeline.at_source("insert into lower values (1, 1); insert into upper values (1, 1)")
+    shapes = {"lower": ("id", "No"), "upper": ("Id", "no")}
+    streams = [
+        {
+            "name": name,
+            "table": f"public.{name}",
+            "primary_key": [key],
+            "mode": "snapshot",
+            "columns": {key: {"type": "integer"}, other: {"type": "integer", "not_null": True, "min": 0}},
+        }
+        for name, (key, other) in shapes.items()
+    ]
+    for order in (streams, streams[::-1]):
+        pipeline.pull(contract("store", order), full_refresh=True)
