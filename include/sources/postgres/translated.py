@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import adbc_driver_manager as adbc
 import psycopg
+import pyarrow as pa
 
 from include.core.errors import SourceForbidden, TerminalError, TransientError, TypeNotExact, Unreachable
 
@@ -19,8 +20,8 @@ def translated(where: str) -> Iterator[None]:
     """Errors of the drivers as ours: a missing right is for a person, anything else of the server's may pass."""
     try:
         yield
-    except (psycopg.Error, adbc.Error, OSError) as error:
-        # An OSError is what a failure in the middle of a result becomes on its way through Arrow; it has no state.
+    except (psycopg.Error, adbc.Error, OSError, pa.ArrowException) as error:
+        # The latter two are what a failure in the middle of a result becomes on its way through Arrow; they have no state.
         state = getattr(error, "sqlstate", None) or ""
         text = " ".join(str(error).split())
         if "invalid byte sequence for encoding" in text:
