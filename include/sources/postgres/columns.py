@@ -23,7 +23,7 @@ class Columns:
     process when it asks a server that has ended the session (https://github.com/apache/arrow-adbc/issues/3878).
 
     :raises adbc_driver_manager.Error: here and from each method, when the server refuses or does not answer; what ends a
-        result in its middle comes as OSError.
+        result in its middle comes as OSError or as an error of Arrow.
     """
 
     def __init__(self, uri: str) -> None:
