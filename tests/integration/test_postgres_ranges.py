@@ -13,9 +13,14 @@ from include.core.contracts import SourceContract
 from include.core.errors import TransientError
 from include.sources import open_source
 from include.sources.postgres import catalog, ranges
+from tests.support.lifecycle import until
 from tests.support.pipeline import Pipeline, contract
 
 ROWS = 30_000
+_WAITING = (
+    "select pid from pg_stat_activity"
+    " where datname = current_database() and query ilike 'copy%ctid%' and wait_event = 'ClientWrite'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -127,17 +132,22 @@ def test_no_more_connections_read_than_the_contract_allows(pipeline: Pipeline) -
     assert max(counts) == 2
 
 
-def test_a_range_that_fails_ends_the_others_and_the_read(pipeline: Pipeline) -> None:
-    _create(pipeline)
+def test_a_range_that_fails_ends_the_others_and_the_read(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Few bytes on a page become many on the wire: more than fits into the sockets' buffers, so that a range waits in its
+    # middle for whoever takes its rows.
+    monkeypatch.setattr(ranges, "PAGES", 64)
+    pipeline.at_source("create table big (id int primary key, v text)")
+    pipeline.at_source(
+        f"insert into big select i, repeat(i::text, 5000) from generate_series(1, {ROWS // 3}) i"
+    )
     source = _contract()
     with open_source(source, pipeline.connect("source")).snapshot(list(source.streams)) as picture:
         batches = picture.rows(source.stream("big"))
         next(batches)
-        ended = pipeline.at_source(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and query ilike 'copy%ctid%' and pid <> pg_backend_pid()"
-        )
-        assert ended
+        until(lambda: pipeline.at_source(_WAITING), "a range that waits in its middle")
+        assert pipeline.at_source(f"select pg_terminate_backend(pid) from ({_WAITING}) w")
         with pytest.raises(TransientError):
             list(batches)
         assert not [thread for thread in threading.enumerate() if thread.name == "range"]
