@@ -18,8 +18,9 @@ _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged",
 
 def loads_table(rows: list[dict[str, Any]]) -> Table:
     """Rows of `ledger.load_stream`, joined with their loads, one line each."""
-    # keys that came twice, and changes of a log that later ones took the place of: most sources have neither
-    numbers = (*_NUMBERS, "duplicates") if any(row["duplicates"] for row in rows) else _NUMBERS
+    # duplicates: keys that came twice, and changes of a log that later ones took the place of
+    seldom = ("retried", "quarantined", "duplicates")
+    numbers = (*_NUMBERS, *(name for name in seldom if any(row[name] for row in rows)))
     table = _table("source", "stream", "load", "status", *numbers, "bytes", "books")
     for row in rows:
         wrong = unbalanced(row)

@@ -72,7 +72,8 @@ class StreamManifest:
     `mark` stands in place of the latter where rows are told apart by their transactions, and `log` where the source's log
     tells of them; then `parts` hold changes instead of rows (see `include.core.log_changes`), unless they are the whole
     table. `changes` is how the table differed from the contract, and what the contract answered. `checksum` is that of
-    the whole table in the same snapshot, in a load that compares raw with its source.
+    the whole table in the same snapshot, in a load that compares raw with its source. `retried` rows of the stream's
+    quarantine go along.
     """
 
     stream: str
@@ -89,9 +90,10 @@ class StreamManifest:
     changes: tuple[Change, ...] = ()
     log: LogMark | None = None
     checksum: Checksum | None = None
+    retried: int = 0
 
     @property
-    def quarantined(self) -> bool:
+    def held_back(self) -> bool:
         """Whether the contract holds this stream back because of how its table has changed."""
         return any(change.answer == "quarantine" for change in self.changes)
 
@@ -114,9 +116,11 @@ class StreamManifest:
 
     @property
     def moves(self) -> bool:
-        """Whether there is anything to stage and audit: rows, or a picture of the whole table that may show deletes, or a
-        change that holds the stream back."""
-        return bool(self.rows) or self.complete or self.key_parts is not None or self.quarantined
+        """Whether there is anything to stage and audit: rows, also of its quarantine, or a picture of the whole table that
+        may show deletes, or a change that holds the stream back."""
+        return (
+            bool(self.rows or self.retried) or self.complete or self.key_parts is not None or self.held_back
+        )
 
 
 @dataclass(frozen=True)

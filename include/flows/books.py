@@ -11,11 +11,13 @@ def unbalanced(row: dict[str, Any]) -> list[str]:
     name = row["stream"]
     if row["extracted"] != row["landed"]:
         wrong.append(f"{name}: extracted {row['extracted']}, landed {row['landed']}")
-    if row["staged"] is not None and row["staged"] != row["landed"]:
-        wrong.append(f"{name}: landed {row['landed']}, staged {row['staged']}")
+    retried = f", retried {row['retried']}" if row["retried"] else ""
+    if row["staged"] is not None and row["staged"] != row["landed"] + row["retried"]:
+        wrong.append(f"{name}: landed {row['landed']}{retried}, staged {row['staged']}")
     if row["status"] == "published":
         accounted = sum(
-            row[column] for column in ("inserted", "updated", "unchanged", "duplicates", "rejected")
+            row[column]
+            for column in ("inserted", "updated", "unchanged", "duplicates", "rejected", "quarantined")
         )
         if accounted != row["staged"]:
             wrong.append(f"{name}: staged {row['staged']}, accounted for {accounted}")

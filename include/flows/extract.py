@@ -24,7 +24,7 @@ from include.flows.source_run import SourceRun
 from include.landing import LandingZone
 from include.privacy import ProtectedSnapshot, read_keys
 from include.sources import Horizon, open_source
-from include.warehouse import ledger
+from include.warehouse import ledger, quarantine
 from include.warehouse.connect import connected
 from include.warehouse.origin import check_origin
 
@@ -58,6 +58,7 @@ def extract(
     only: tuple[str, ...] = (),
     full_refresh: bool = False,
     compare: bool = False,
+    retry: bool = False,
 ) -> Extraction:
     """Read all streams in one snapshot of the source into the landing zone.
 
@@ -67,6 +68,7 @@ def extract(
 
     :param only: names of streams; all when empty. :param full_refresh: read everything again; a backfill cannot.
     :param compare: raw shall be compared with the source once this load is published; also when the contract says so.
+    :param retry: all rows in quarantine go along, not only those that somebody has asked for.
     :raises SchemaChanged, SourceForbidden, TypeNotExact, LeaseHeld, Unreachable: nothing has landed.
     :raises TerminalError: the source is another server, or has gone back in time, and this is no full refresh; or the keys
         that protect its values are missing.
@@ -90,6 +92,9 @@ def extract(
         known = ledger.watermarks(session, run.contract.source)
         before = last_shapes(session, zone, run.contract.source)
         compared = reconcile.due(run.contract, compare, session) if kind == "regular" else frozenset()
+        if retry:
+            quarantine.ask(session, run.contract.source, only, by=run.run_id)
+        asked = quarantine.asked(session, run.contract.source)
     log.info("load %s of %s: %s, interval %s", load.load_id, run.contract.source, kind, interval)
     full_refresh = full_refresh and kind == "regular"
     readings = [
@@ -137,7 +142,7 @@ def extract(
             snapshot.unpin()  # the log may take longer, and needs nothing kept
             held = round(time.monotonic() - opened, 3)
             changes = told.result() if told else []
-        landed = _marked(run, [*landed, *changes], snapshot, sums)
+        landed = _marked(run, [*landed, *changes], snapshot, sums, asked)
     manifest = Manifest(
         source=run.contract.source,
         load_id=load.load_id,
@@ -179,15 +184,17 @@ def _marked(
     landed: list[tuple[StreamManifest, int]],
     snapshot: Snapshot,
     sums: dict[str, Checksum | None],
+    asked: dict[str, int],
 ) -> list[tuple[StreamManifest, int]]:
-    """The same in the order of the contract, with what is known of them only now: their checksums, and for those of mode
-    log where the next load goes on."""
+    """The same in the order of the contract, with what is known of them beside their rows: checksums, how many rows of their
+    quarantine go along, and for those of mode log where the next load goes on."""
     order = [stream.name for stream in run.contract.streams]
     marked = [
         (
             replace(
                 manifest,
                 checksum=sums.get(manifest.stream),
+                retried=asked.get(manifest.stream, 0),
                 log=snapshot.log.mark(run.contract.stream(manifest.stream))
                 if manifest.mode == "log" and snapshot.log
                 else None,

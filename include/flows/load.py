@@ -14,10 +14,11 @@ from include.core.errors import StaleLoad, TransientError
 from include.core.manifest import Manifest, StreamManifest
 from include.core.quoting import identifier
 from include.flows.publish import target_of
+from include.flows.quarantine import judge
 from include.flows.source_run import SourceRun
 from include.landing import LandingZone
 from include.quality import gate, suites
-from include.warehouse import changes, ledger, staging
+from include.warehouse import changes, ledger, quarantine, staging
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.ingest")
@@ -36,18 +37,19 @@ def stage(run: SourceRun, load_id: int, *streams: str) -> int:
 
 
 def _stage(run: SourceRun, session: Any, zone: LandingZone, load_id: int, landed: StreamManifest) -> int:
-    stream, rows = landed.stream, zone.read_rows(landed.parts)
+    stream, rows, retried = landed.stream, zone.read_rows(landed.parts), 0
+    if landed.key_parts is not None:
+        keys = landed.schema.only(landed.schema.primary_key)
+        table = staging.table_name(load_id, stream, keys=True)
+        staging.stage(session, table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
     if landed.holds_changes:
         staged = changes.stage(session, target_of(run, landed), load_id, landed, rows)
     else:
         table = staging.table_name(load_id, stream)
         staged = staging.stage(session, table, landed.schema, rows, landed.rows)
-    if landed.key_parts is not None:
-        keys = landed.schema.only(landed.schema.primary_key)
-        table = staging.table_name(load_id, stream, keys=True)
-        staging.stage(session, table, keys, zone.read_rows(landed.key_parts), landed.keys or 0)
-    ledger.record_staged(session, load_id, stream, staged)
-    return staged
+        retried = quarantine.take_along(session, run.contract.source, landed, load_id)
+    ledger.record_staged(session, load_id, stream, staged + retried, retried)
+    return staged + retried
 
 
 def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
@@ -59,7 +61,7 @@ def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
             ledger.record_audit(
                 session, load_id, landed.stream,
                 passed=verdict.passed, failures=verdict.to_json(),
-                expectations=0 if landed.quarantined else verdict.expectations,  # its rows were not judged
+                expectations=0 if landed.held_back else verdict.expectations,  # its rows were not judged
             )  # fmt: skip
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
             verdicts.append(verdict)
@@ -67,8 +69,8 @@ def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
 
 
 def _audit(run: SourceRun, session: Any, manifest: Manifest, landed: StreamManifest) -> gate.Verdict:
-    if landed.quarantined:
-        return _quarantine(run, landed)
+    if landed.held_back:
+        return _held_back(run, landed)
     stream, load_id = landed.stream, manifest.load_id
     declared = _as_read(run.contract.stream(stream), landed)
     span, live = _growth(run, session, load_id, landed)
@@ -78,14 +80,19 @@ def _audit(run: SourceRun, session: Any, manifest: Manifest, landed: StreamManif
         live=live,
         parents=_parents(run, session, manifest, declared),
     )
-    return gate.audit(
+    expectations = [
+        *suites.derived(run.contract, declared, facts),
+        *suites.written(run.contract.raw_schema, stream),
+    ]
+    verdict = gate.audit(
         run.loader(),
         staging.SCHEMA,
         staging.table_name(load_id, stream),
-        [*suites.derived(run.contract, declared, facts), *suites.written(run.contract.raw_schema, stream)],
+        expectations,
         key=declared.primary_key,
         personal=frozenset(name for name, rule in declared.columns.items() if rule.pii),
     )
+    return judge(run, session, load_id, landed, verdict, expectations)
 
 
 @contextmanager
@@ -102,7 +109,7 @@ def _working(
         yield session, [(manifest, manifest.stream(stream)) for stream in streams]
 
 
-def _quarantine(run: SourceRun, landed: StreamManifest) -> gate.Verdict:
+def _held_back(run: SourceRun, landed: StreamManifest) -> gate.Verdict:
     """Hold the batch back for what has changed at the source; its rows are not judged, they may be of other types."""
     failures = tuple(
         gate.Failure(f"the source's shape is the contract's: {change}", "critical", None, None, (), "")

@@ -11,6 +11,7 @@ from include.core.errors import BooksDoNotBalance, GateFailed, TerminalError
 from include.core.manifest import StreamManifest
 from include.flows.books import unbalanced
 from include.flows.following import check_held, release
+from include.flows.quarantine import check_limit, set_dependents_aside
 from include.flows.source_run import SourceRun
 from include.warehouse import ledger
 from include.warehouse import publish as warehouse
@@ -73,6 +74,7 @@ def publish(run: SourceRun, load_id: int) -> Published:
                 "batches were not audited, so nothing is published", where=run.where, received=", ".join(waiting),
                 todo="see why their stage or audit did not finish, then clear the run",
             )  # fmt: skip
+        set_dependents_aside(run, session, manifest)
         passed = [
             warehouse.Publication(stream, target_of(run, stream))
             for stream in manifest.streams
@@ -138,11 +140,13 @@ def balance(run: SourceRun, load_id: int) -> list[dict[str, Any]]:
     if wrong:
         raise BooksDoNotBalance(
             "rows are missing or too many", where=f"{run.where}, load {load_id}", received="; ".join(wrong),
-            allowed="extracted = landed = staged = inserted + updated + unchanged + duplicates + rejected",
+            allowed="extracted = landed; landed + retried = staged = inserted + updated + unchanged + duplicates + rejected"
+            " + quarantined",
             todo="keep the landing zone as it is and report this: it must not happen",
         )  # fmt: skip
     _check_freshness(run, {row["stream"] for row in rows}, known)
     check_held(run)
+    check_limit(run)
     return rows
 
 

@@ -20,11 +20,12 @@ from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import BooksDoNotBalance, MillraceError, StaleLoad
 from include.core.manifest import StreamManifest
 from include.core.quoting import identifier
+from include.core.schema import StreamSchema
 from include.flows.source_run import SourceRun
 from include.privacy import ProtectedSnapshot, read_keys
 from include.quality.gate import hidden
 from include.sources import open_source
-from include.warehouse import checksums, ledger
+from include.warehouse import checksums, ledger, quarantine
 from include.warehouse.connect import connected
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def reconcile(run: SourceRun, load_id: int) -> list[Reconciled]:
 def _compared(run: SourceRun, session: Any, landed: StreamManifest) -> Reconciled:
     there = landed.checksum
     assert there is not None
-    raw = identifier(run.contract.raw_schema, landed.stream)
-    here = checksums.checksum(session, raw, comparable(landed.schema, there.columns), there.count)
+    schema = comparable(landed.schema, there.columns)
+    here = checksums.checksum(session, _raw(run, session, landed, schema), schema, there.count)
     differing = there.differing(here)
     look: list[int] = []
     rows = 0
@@ -128,6 +129,12 @@ def _compared(run: SourceRun, session: Any, landed: StreamManifest) -> Reconcile
             break
         look.append(bucket)
     return Reconciled(landed.stream, there.rows, here.rows, there.count, len(differing), tuple(look))
+
+
+def _raw(run: SourceRun, session: Any, landed: StreamManifest, schema: StreamSchema) -> str:
+    """What is held against the source: raw, with the rows in quarantine as the source has them."""
+    raw = identifier(run.contract.raw_schema, landed.stream)
+    return quarantine.as_read(session, run.contract.source, landed.stream, raw, schema)
 
 
 def _looked_at(run: SourceRun, session: Any, landed: StreamManifest, one: Reconciled) -> Reconciled:
@@ -147,8 +154,7 @@ def _examples(run: SourceRun, session: Any, landed: StreamManifest, one: Reconci
     stream = run.contract.stream(one.stream)
     schema = comparable(landed.schema, landed.checksum.columns)
     there = _there(run, stream, landed, one)
-    raw = identifier(run.contract.raw_schema, landed.stream)
-    here = checksums.digests(session, raw, schema, one.buckets, one.look)
+    here = checksums.digests(session, _raw(run, session, landed, schema), schema, one.buckets, one.look)
     differ = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     what = f"key ({', '.join(schema.primary_key)})" if schema.primary_key else "row"
     # Nobody has said of a column that the contract does not know that it is not personal.

@@ -21,8 +21,7 @@ from include.flows.publish import target_of
 from include.flows.replay_plan import Manifests, Scope, Step, StreamPlan
 from include.flows.replay_plan import plan as plan_streams
 from include.flows.source_run import SourceRun
-from include.landing import LandingZone
-from include.warehouse import ledger, rebuild, staging
+from include.warehouse import ledger, quarantine, rebuild, set_aside, staging
 from include.warehouse.connect import connected
 from include.warehouse.rebuild import Rebuilt
 from include.warehouse.tables import Target
@@ -117,7 +116,7 @@ class Replay:
                 rebuild.at_side(session, target, table)
                 shape = step.landed.schema.fingerprint
             if step.landed.moves:
-                batch, keys = _stage(session, self._zone, step, target, table)
+                batch, keys = self._stage(session, step, target, table)
                 rebuild.merge_at_side(
                     session, target, table, step.load_id, step.landed, batch, keys, step.published_at
                 )
@@ -129,25 +128,27 @@ class Replay:
                     f"{stream.stream}: load {step.load_id}, {number} of {len(stream.steps)}, {rows:,} rows read"
                 )
 
-
-def _stage(session: Any, zone: LandingZone, step: Step, target: Target, side: str) -> tuple[str, str | None]:
-    """The rows of one load, and its keys where it has them, as staging batches."""
-    landed = step.landed
-    batch, keys = (staging.table_name(step.load_id, landed.stream, keys=keys) for keys in (False, True))
-    try:
-        if landed.holds_changes:
-            rebuild.stage_changes(session, target, side, step.load_id, landed, zone.read_rows(landed.parts))
-            return batch, None
-        staging.stage(session, batch, landed.schema, zone.read_rows(landed.parts), landed.rows)
-        if landed.key_parts is None:
-            return batch, None
-        shape = landed.schema.only(landed.schema.primary_key)
-        staging.stage(session, keys, shape, zone.read_rows(landed.key_parts), landed.keys or 0)
-    except NotLanded as error:
-        raise NotLanded(
-            error.what, where=f"stream {landed.stream!r}, load {step.load_id}, {error.where}",
-            received=error.received, allowed=error.allowed,
-            todo="put the object back from a backup of the landing zone, and replay again; or leave what lies before"
-            " the newest complete load with --newest-complete; or start the DAG with full_refresh",
-        ) from error  # fmt: skip
-    return batch, keys
+    def _stage(self, session: Any, step: Step, target: Target, side: str) -> tuple[str, str | None]:
+        """What was published of one load, and its keys where it has them, as staging batches."""
+        landed, zone = step.landed, self._zone
+        batch, keys = (staging.table_name(step.load_id, landed.stream, keys=keys) for keys in (False, True))
+        try:
+            if landed.holds_changes:
+                rows = zone.read_rows(landed.parts)
+                rebuild.stage_changes(session, target, side, step.load_id, landed, rows)
+                return batch, None
+            staging.stage(session, batch, landed.schema, zone.read_rows(landed.parts), landed.rows)
+            if landed.key_parts is not None:
+                shape = landed.schema.only(landed.schema.primary_key)
+                staging.stage(session, keys, shape, zone.read_rows(landed.key_parts), landed.keys or 0)
+        except NotLanded as error:
+            raise NotLanded(
+                error.what, where=f"stream {landed.stream!r}, load {step.load_id}, {error.where}",
+                received=error.received, allowed=error.allowed,
+                todo="put the object back from a backup of the landing zone, and replay again; or leave what lies before"
+                " the newest complete load with --newest-complete; or start the DAG with full_refresh",
+            ) from error  # fmt: skip
+        source = self._run.contract.source
+        quarantine.take_along(session, source, landed, step.load_id, again=True)
+        quarantine.mark_known(session, source, landed, step.load_id)
+        return set_aside.split(session, step.load_id, landed)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.core.connection import Connection
 from include.core.errors import GateFailed, TerminalError
+from include.core.quoting import identifier
+from include.quality import in_sql
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -98,40 +101,78 @@ def audit(
         return Verdict(name, 0, ())
     import great_expectations.expectations as gxe
 
-    source = _data_source(connection)
-    asset = source.add_table_asset(name, table_name=table, schema_name=schema)
-    try:
-        batch = asset.add_batch_definition_whole_table("whole").get_batch()
+    with _batch(connection, schema, table) as batch:
         queries = [e for e in expectations if isinstance(e, gxe.UnexpectedRowsExpectation)]
         others = [e for e in expectations if not isinstance(e, gxe.UnexpectedRowsExpectation)]
         # SUMMARY fetches examples only, where COMPLETE would fetch every failing row into memory. A query of one's own shows
         # rows in COMPLETE alone, and never more than a page of them.
         results = [
-            row.to_json_dict()
+            row
             for form, some in (("SUMMARY", others), ("COMPLETE", queries))
             if some
-            for row in _validate(batch, name, some, form, key)
+            for row in _validate(
+                batch, name, some, result_format=form, unexpected_index_column_names=list(key)
+            )
         ]
-    finally:
-        source.delete_asset(name)
-        source.get_execution_engine().close()
-    failures = [_failure(name, row, key, personal) for row in results if not row["success"]]
+    failures = [_failure(row, key, personal) for row in results if not row["success"]]
     return Verdict(name, len(results), tuple(failures))
 
 
+def bad_rows(
+    connection: Connection, schema: str, table: str, seen: str, expectations: Sequence[Expectation]
+) -> list[tuple[str, str]] | None:
+    """Which rows of a table are to blame for the critical expectations that fail: each one's rule, and a query for the
+    `ctid` of its rows. None when the table as a whole is to blame for one.
+
+    :param seen: a view of the table that has `ctid` as a column.
+    """
+    with _batch(connection, schema, seen) as batch:
+        results = _validate(
+            batch, seen, expectations, result_format="BOOLEAN_ONLY",
+            unexpected_index_column_names=["ctid"], return_unexpected_index_query=True,
+        )  # fmt: skip
+    found = []
+    for row in results:
+        config = row["expectation_config"]
+        if row["success"] or (config.get("severity") or "critical") != "critical":
+            continue
+        query = (config.get("meta") or {}).get(in_sql.ROWS, "")
+        written = row["result"].get("unexpected_index_query", "")
+        if not query and not written:
+            return None
+        query = query.replace(in_sql.BATCH, identifier(schema, table)) or in_sql.plain(written)
+        found.append((_rule(config), query))
+    return found
+
+
+@contextmanager
+def _batch(connection: Connection, schema: str, table: str) -> Iterator[Any]:
+    source = _data_source(connection)
+    try:
+        asset = source.add_table_asset(f"{schema}.{table}", table_name=table, schema_name=schema)
+        yield asset.add_batch_definition_whole_table("whole").get_batch()
+    finally:
+        source.get_execution_engine().close()
+
+
 def _validate(
-    batch: Any, name: str, expectations: Sequence[Expectation], form: str, key: tuple[str, ...]
-) -> list[Any]:
+    batch: Any, name: str, expectations: Sequence[Expectation], **result_format: Any
+) -> list[dict[str, Any]]:
     import great_expectations as gx
 
     # Expectations belong to one suite; copies let a caller use its list twice.
     suite = gx.ExpectationSuite(name=name, expectations=[e.copy() for e in expectations])
-    result_format = {
-        "result_format": form,
-        "partial_unexpected_count": EXAMPLES,
-        "unexpected_index_column_names": list(key),
-    }
-    return list(batch.validate(suite, result_format=result_format).results)
+    found = batch.validate(suite, result_format={"partial_unexpected_count": EXAMPLES, **result_format})
+    results = [row.to_json_dict() for row in found.results]
+    for row in results:
+        if broken := _exception(row):
+            raise TerminalError(
+                f"expectation {_rule(row['expectation_config'])} could not be evaluated",
+                where=name,
+                received=broken,
+                todo="correct the suite: include/suites, or the contract it is derived from",
+            )
+    return results
 
 
 def _data_source(connection: Connection) -> Any:
@@ -149,17 +190,8 @@ def _data_source(connection: Connection) -> Any:
     return context.data_sources.add_postgres("warehouse", connection_string=url)
 
 
-def _failure(name: str, row: dict[str, Any], key: tuple[str, ...], personal: frozenset[str]) -> Failure:
-    config = row["expectation_config"]
-    broken = _exception(row)
-    if broken:
-        raise TerminalError(
-            f"expectation {_rule(config)} could not be evaluated",
-            where=name,
-            received=broken,
-            todo="correct the suite: include/suites, or the contract it is derived from",
-        )
-    result = row["result"]
+def _failure(row: dict[str, Any], key: tuple[str, ...], personal: frozenset[str]) -> Failure:
+    config, result = row["expectation_config"], row["result"]
     examples = result.get("partial_unexpected_index_list") or [
         {"value": value} for value in result.get("partial_unexpected_list", ())
     ]

@@ -71,13 +71,15 @@ def written(schema: str, table: str) -> list[Expectation]:
 
 def derived(contract: SourceContract, stream: Stream, facts: BatchFacts) -> list[Expectation]:
     """The expectations that a source contract implies for one staging batch."""
+    # Where bad rows are set aside, each of them has to be found.
+    tolerated = 0.0 if contract.quarantines(stream) else contract.tolerance()
     return [
         *_key(contract, stream),
         *(
             e
             for name, rule in stream.columns.items()
             if not rule.ignore
-            for e in _column(contract, name, rule)
+            for e in _column(name, rule, tolerated)
         ),
         *_volume(stream, facts),
         *_references(contract, stream, facts),
@@ -97,7 +99,10 @@ def _key(contract: SourceContract, stream: Stream) -> list[Expectation]:
         )
         for name in key
     ]
-    common: dict[str, Any] = {"severity": "critical", "description": unique}
+    # Its own query for the rows of a compound key cannot be run (1.24).
+    common: dict[str, Any] = {
+        "severity": "critical", "description": unique, "meta": {in_sql.ROWS: in_sql.twice(key)}
+    }  # fmt: skip
     if unique and len(key) == 1:
         rules.append(gxe.ExpectColumnValuesToBeUnique(column=key[0], **common))
     elif unique:
@@ -105,13 +110,13 @@ def _key(contract: SourceContract, stream: Stream) -> list[Expectation]:
     return rules
 
 
-def _column(contract: SourceContract, name: str, rule: ColumnRule) -> list[Expectation]:
+def _column(name: str, rule: ColumnRule, tolerated: float) -> list[Expectation]:
     import great_expectations.expectations as gxe
 
     said = _descriptions(name, rule)
     if in_sql.unsaid(name):
-        return in_sql.column_rules(name, rule, contract.tolerance(), said)
-    common: dict[str, Any] = {"column": name, "severity": "critical", "mostly": 1 - contract.tolerance()}
+        return in_sql.column_rules(name, rule, tolerated, said)
+    common: dict[str, Any] = {"column": name, "severity": "critical", "mostly": 1 - tolerated}
     made: dict[str, Callable[..., Any]] = {
         "not_null": gxe.ExpectColumnValuesToNotBeNull,
         "values": partial(gxe.ExpectColumnValuesToBeInSet, value_set=list(rule.values or ())),
@@ -168,5 +173,6 @@ def _references(contract: SourceContract, stream: Stream, facts: BatchFacts) -> 
         # a key of the parent at a time: a small batch must not cost a scan of a large parent
         query = f"with b as (select {', '.join(ours)} from {in_sql.BATCH} where {present}) select * from b where {orphan}"
         words = f"({', '.join(reference.columns)}) refers to a row of {reference.stream}"
-        rules.append(in_sql.no_rows(query, severity=reference.severity, description=words))
+        rows = f"select b.ctid from {in_sql.BATCH} as b where {present} and {orphan}"
+        rules.append(in_sql.no_rows(query, rows=rows, severity=reference.severity, description=words))
     return rules

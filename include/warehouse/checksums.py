@@ -12,10 +12,6 @@ from include.core.quoting import identifier
 from include.core.schema import StreamSchema
 
 _ALIVE = "_deleted_at is null"
-# As the sessions at a source are set: a value's text depends on these.
-_SETTINGS = (
-    "set local intervalstyle = 'postgres'; set local bytea_output = 'hex'; set local extra_float_digits = 1"
-)
 
 
 def checksum(session: psycopg.Connection[Any], raw: str, schema: StreamSchema, count: int) -> Checksum:
@@ -45,6 +41,4 @@ def _texts(schema: StreamSchema) -> tuple[list[str], list[str]]:
 
 
 def _rows(session: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:
-    with session.transaction():
-        session.execute(_SETTINGS)
-        return session.execute(query.encode()).fetchall()
+    return session.execute(query.encode()).fetchall()

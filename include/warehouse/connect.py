@@ -11,17 +11,26 @@ import psycopg
 from include.core.connection import Connection
 from include.core.errors import TerminalError, TransientError, Unreachable
 
+_TEXT = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+
 
 @contextmanager
 def connected(connection: Connection) -> Iterator[psycopg.Connection[Any]]:
-    """A session of the warehouse in UTC. A statement commits by itself; several do so in `session.transaction()`.
+    """A session of the warehouse in UTC, to which a value has the same text everywhere. A statement commits by itself;
+    several do so in `session.transaction()`.
 
     :raises Unreachable: the warehouse does not answer or broke off; nothing of the open transaction was kept.
     :raises TerminalError: it refuses the login or lacks the database.
     """
     where = f"warehouse, connection {connection.conn_id!r}"
     try:
-        session = psycopg.connect(connection.postgres_uri(timezone="UTC", datestyle="ISO"), autocommit=True)
+        session = psycopg.connect(connection.postgres_uri(**_TEXT), autocommit=True)
     except psycopg.OperationalError as error:
         text = " ".join(str(error).split())
         if "authentication failed" in text or "does not exist" in text:

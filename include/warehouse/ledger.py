@@ -192,13 +192,13 @@ def record_landed(session: Session, manifest: Manifest, key: str, extracted: dic
             )  # fmt: skip
 
 
-def record_staged(session: Session, load_id: int, stream: str, rows: int) -> None:
-    """Note how many rows stand in the staging batch."""
+def record_staged(session: Session, load_id: int, stream: str, rows: int, retried: int = 0) -> None:
+    """Note how many rows stand in the staging batch. :param retried: of these, rows of the stream's quarantine."""
     session.execute(
         # What is published stays so, whatever a worker does that slept meanwhile.
-        "update ledger.load_stream set status = 'staged', staged = %s, rejected = null, failures = null"
+        "update ledger.load_stream set status = 'staged', staged = %s, retried = %s, rejected = null, failures = null"
         " where load_id = %s and stream = %s and status <> 'published'",
-        (rows, load_id, stream),
+        (rows, retried, load_id, stream),
     )
 
 

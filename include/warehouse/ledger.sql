@@ -67,6 +67,38 @@ alter table ledger.load_stream add column if not exists replayed int8range;
 -- How the source's table differed from the contract, by kind, and what the contract answered; null: it did not.
 alter table ledger.load_stream add column if not exists changes jsonb;
 
+-- staged = landed + retried; staged = inserted + updated + unchanged + duplicates + quarantined when published.
+alter table ledger.load_stream add column if not exists retried bigint not null default 0;
+alter table ledger.load_stream add column if not exists quarantined bigint not null default 0;
+
+-- Rows that broke a rule and were set aside while the rest of their batch went on: each value as text, with its key and
+-- the digest of all of it. A row is held from load `first_load` on; it goes along again when somebody asks (`retry`), changed
+-- by `edits` if there are any; it is in raw since `published_load`; and it is over since `ended_load`, when the source had other
+-- values in its place, or none. `dropped` ones stay out for good. None is ever deleted while its loads can be replayed.
+create table if not exists ledger.quarantine (
+    quarantine_id  bigint generated always as identity primary key,
+    source         text not null,
+    stream         text not null,
+    state          text not null default 'held' check (state in ('held', 'retry', 'published', 'dropped', 'superseded', 'gone')),
+    key            jsonb not null,
+    content        jsonb not null,
+    digest         text not null,
+    rules          jsonb not null,
+    run_id         text not null,
+    manifest       text not null,
+    first_load     bigint not null,
+    first_at       timestamptz not null default clock_timestamp(),
+    last_load      bigint not null,
+    last_at        timestamptz not null default clock_timestamp(),
+    edits          jsonb not null default '{}',
+    decided_by     text,
+    decided_why    text,
+    decided_at     timestamptz,
+    published_load bigint,
+    ended_load     bigint
+);
+create index if not exists quarantine_row on ledger.quarantine (source, stream, digest);
+
 -- How far each stream is committed: everything stamped before `watermark` is in raw, as of load `load_id`.
 create table if not exists ledger.watermark (
     source     text not null,
@@ -112,7 +144,7 @@ create table if not exists ledger.reconciliation (
 grant select on ledger.load, ledger.watermark, ledger.lease
     to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
 -- Its failures hold examples of rows, so only those see it who may read raw.
-grant select on ledger.load_stream, ledger.reconciliation to millrace_transformer, millrace_developer;
+grant select on ledger.load_stream, ledger.reconciliation, ledger.quarantine to millrace_transformer, millrace_developer;
 
 reset role;
 

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from include.core.manifest import Manifest, StreamManifest
-from include.warehouse import ledger, staging
+from include.warehouse import ledger, quarantine, set_aside, staging
 from include.warehouse.changes import merge_changes, order_history
 from include.warehouse.merge import Merged, merge
 from include.warehouse.origin import check_origin
@@ -34,7 +34,8 @@ def publish(
     :raises TerminalError: the load does not follow the ones before it, see `check_origin`.
     """
     with session.transaction():
-        if ledger.get_load(session, manifest.load_id).status in ("published", "rejected"):
+        load = ledger.get_load(session, manifest.load_id)
+        if load.status in ("published", "rejected"):
             return {}
         ledger.hold_lease(session, manifest.load_id)
         if not manifest.full_refresh:
@@ -43,7 +44,9 @@ def publish(
             check_origin(known, streams, manifest.source, manifest.server, manifest.position)
         merged: dict[str, Merged] = {}
         for publication in sorted(publications, key=lambda p: p.landed.stream):
-            merged[publication.landed.stream] = _publish_one(session, manifest, publication)
+            merged[publication.landed.stream] = _publish_one(
+                session, manifest, load.manifest or "", publication
+            )
         session.execute(
             "update ledger.load set status = %s, published_at = now() where load_id = %s",
             ("rejected" if rejected else "published", manifest.load_id),
@@ -52,27 +55,28 @@ def publish(
     return merged
 
 
-def _publish_one(session: psycopg.Connection[Any], manifest: Manifest, publication: Publication) -> Merged:
+def _publish_one(
+    session: psycopg.Connection[Any], manifest: Manifest, key: str, publication: Publication
+) -> Merged:
     landed, target, load_id = publication.landed, publication.target, manifest.load_id
     # The lease already keeps other loads out; this keeps out whoever writes into the table by another way of ours.
     session.execute("select pg_advisory_xact_lock(hashtextextended('publish ' || %s, 0))", (target.where,))
     prepare(session, target)
     if landed.log and target.keeps_history:
         order_history(session, target)
-    outcome = Merged(0, 0, 0, 0, 0)
+    outcome, set_apart = Merged(0, 0, 0, 0, 0), 0
     if landed.moves:
-        keys = staging.table_name(load_id, landed.stream, keys=True) if landed.key_parts is not None else None
         if landed.holds_changes:
             outcome = merge_changes(session, target, load_id, landed)
         else:
-            outcome = merge(
-                session, target, load_id, staging.table_name(load_id, landed.stream), landed.complete, keys
-            )
+            rows, keys = set_aside.split(session, load_id, landed)
+            outcome = merge(session, target, load_id, rows, landed.complete, keys)
+            set_apart = quarantine.settle(session, manifest, key, landed)
     session.execute(
         "update ledger.load_stream set status = 'published', staged = coalesce(staged, 0), rejected = 0,"
         " inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, duplicates = %(duplicates)s,"
-        " deleted = %(deleted)s where load_id = %(load_id)s and stream = %(stream)s",
-        asdict(outcome) | {"load_id": load_id, "stream": landed.stream},
+        " deleted = %(deleted)s, quarantined = %(quarantined)s where load_id = %(load_id)s and stream = %(stream)s",
+        asdict(outcome) | {"load_id": load_id, "stream": landed.stream, "quarantined": set_apart},
     )
     # A backfill says nothing about how far the stream is complete, so only a regular load moves the watermark, and only
     # forward.

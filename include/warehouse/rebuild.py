@@ -19,7 +19,7 @@ from psycopg import sql
 from include.core.manifest import StreamManifest
 from include.core.schema import StreamSchema
 from include.core.shapes import together
-from include.warehouse import changes, staging
+from include.warehouse import changes, set_aside, staging
 from include.warehouse.ledger import Session, rows_of
 from include.warehouse.merge import merge
 from include.warehouse.staging import SCHEMA
@@ -118,6 +118,7 @@ def merge_at_side(
 
 def discard(session: Session, load_id: int, stream: str) -> None:
     """Remove what was staged of one load of the past."""
+    set_aside.clear(session, load_id, stream)
     keys = staging.table_name(load_id, stream, keys=True)
     for table in (keys, *changes.table_names(load_id, stream)):
         session.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))

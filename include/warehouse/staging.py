@@ -43,7 +43,7 @@ def stage(
     """
     name = sql.Identifier(SCHEMA, table)
     with session.transaction():
-        session.execute(sql.SQL("drop table if exists {}").format(name))
+        session.execute(sql.SQL("drop table if exists {} cascade").format(name))
         session.execute(
             sql.SQL("create unlogged table {} ({})").format(
                 name,
@@ -79,9 +79,9 @@ def drop(session: psycopg.Connection[Any], source: str) -> None:
     """Remove the staging batches of a source's loads that nobody will publish any more."""
     rows = session.execute(
         "select t.tablename from pg_tables t join ledger.load l"
-        " on l.load_id = substring(t.tablename from '^(?:rows|keys|changes|gone)_([0-9]+)_')::bigint"
+        " on l.load_id = substring(t.tablename from '^(?:rows|keys|changes|gone|bad)_([0-9]+)_')::bigint"
         " where t.schemaname = %s and l.source = %s and l.status not in ('open', 'landed')",
         (SCHEMA, source),
     ).fetchall()
     for (table,) in rows:
-        session.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
+        session.execute(sql.SQL("drop table if exists {} cascade").format(sql.Identifier(SCHEMA, table)))

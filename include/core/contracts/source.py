@@ -6,7 +6,7 @@
 | how long it keeps its data | `keeps` | fails when the watermark is older: rows may be gone unread |
 | rate of generation | `max_rows_per_day` | audit: an increment with more rows, or a snapshot grown by more, is stopped |
 | nulls and formats | `streams.columns` | audit: not null, accepted values, range, pattern, length |
-| how often errors occur | `errors_tolerated` | audit: share of rows that may break a column rule |
+| how often errors occur | `errors_tolerated`, `on_bad_rows` | audit: share of bad rows that is let through or set aside |
 | duplicates | `duplicates` | audit: the primary key is unique in a batch, or the newest row wins |
 | late values | `lateness` | every pull reads again from this long before the watermark |
 | personal data | `streams.columns.protect`, `privacy_keys` | masked, hashed or made a token before it lands |
@@ -149,6 +149,16 @@ class SourceContract(DagContract):
         default="stop_source",
         description="Whether a stream that fails its audit holds back the whole source.",
     )
+    on_bad_rows: Literal["stop", "quarantine"] = Field(
+        default="stop",
+        description="Rows that break a rule. stop: they are published up to the share in errors_tolerated, beyond it the"
+        " batch fails; quarantine: none of them is published, the others are, and beyond that share the batch fails (ten bad"
+        " rows are never too many). Streams of mode log, and without a primary key, always stop.",
+    )
+    quarantine_limit: Duration = Field(
+        default=timedelta(days=30),
+        description="A run fails, after it has published, while a row is in quarantine for longer than this.",
+    )
     reconcile: Duration | None = Field(
         default=None,
         description="Raw is compared with the source, row by row, once this long has passed since it was last; for kind:"
@@ -191,6 +201,9 @@ class SourceContract(DagContract):
             listed = ", ".join(timeless)
             allowed = f"none, or a mapping with by, why, until: without a cursor column no row of {listed} is the newest"
             faults.add("duplicates", received=self.duplicates, allowed=allowed)
+        if self.on_bad_rows == "quarantine" and not self.tolerance():
+            allowed = "with on_bad_rows: quarantine, the share of a batch's rows that may be set aside, such as 0.01"
+            faults.add("errors_tolerated", received=self.errors_tolerated, allowed=allowed)
         if self.kind != "postgres" and self.reconcile is not None:
             allowed = "nothing: only PostgreSQL writes values as the warehouse does, so only its tables can be compared"
             faults.add("reconcile", received=show_duration(self.reconcile), allowed=allowed)
@@ -233,6 +246,12 @@ class SourceContract(DagContract):
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)
+
+    def quarantines(self, stream: Stream) -> bool:
+        """Whether bad rows of this stream are set aside while the others go on."""
+        # Without a key nothing says which row a better one takes the place of; and a change in the log builds on the row
+        # before it, which must be there.
+        return self.on_bad_rows == "quarantine" and bool(stream.primary_key) and stream.mode != "log"
 
     def quiet_until(self, moment: datetime) -> datetime | None:
         """When the source may be read, if `moment` is in its quiet hours."""
