@@ -60,6 +60,7 @@ def replay(
 
       millrace replay shop --since 2026-03-01 --until 2026-03-08
     """
+    from include.cli.account import account
     from include.cli.connections import find
     from include.cli.tables import replay_plan_table, replayed_table, show
     from include.core.contracts import SourceContract, load_named
@@ -70,7 +71,7 @@ def replay(
     contract = load_named(SourceContract, source)
     scope = Scope(tuple(stream or ()), _bound(since), _bound(until), newest_complete)
     # Who did it stands in the ledger, as the run that it was.
-    run_id = f"replay__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}__{_account()}"
+    run_id = f"replay__{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}__{account()}"
     work = Replay(SourceRun(contract, find, run_id), scope, typer.echo)
     plan = work.plan()
     show(replay_plan_table(contract.raw_schema, plan))
@@ -118,16 +119,6 @@ def schema(source: _Source, stream: Annotated[str, typer.Argument(help="One of i
             typer.echo(f"  {line}")
         for answer in found.answers:
             typer.echo(f"  other than the contract, {answer}")
-
-
-def _account() -> str:
-    import getpass
-    import os
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number that has no name
-        return f"uid {os.getuid()}"
 
 
 def _bound(text: str) -> Bound | None:

@@ -36,6 +36,21 @@ def loads_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def quarantine_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `ledger.quarantine`, one line each."""
+    table = _table("id", "stream", "key", "state", "since (UTC)", "breaks")
+    for row in rows:
+        table.add_row(
+            str(row["quarantine_id"]),
+            f"{row['source']}.{row['stream']}",
+            ", ".join(f"{name}={value}" for name, value in row["key"].items()),
+            row["state"],
+            f"{row['first_at']:%Y-%m-%d %H:%M}",
+            "; ".join(row["rules"]),
+        )
+    return table
+
+
 def syncs_table(rows: list[dict[str, Any]]) -> Table:
     """Rows of `ledger.sync_run`, one line each."""
     numbers = ("read", "unchanged", "creates", "updates", "delivered", "rejected", "held", "unsent")
@@ -79,7 +94,21 @@ def show(table: Table) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    words = ("source", "stream", "sync", "status", "books", "table", "brings back", "loads", "raw")
+    words = (
+        "source",
+        "stream",
+        "sync",
+        "status",
+        "books",
+        "table",
+        "brings back",
+        "loads",
+        "raw",
+        "key",
+        "state",
+        "since (UTC)",
+        "breaks",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     return table

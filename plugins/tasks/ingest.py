@@ -45,6 +45,14 @@ def trigger_form(contract: SourceContract) -> dict[str, Param]:
             description_md="Row by row, in the snapshot of this load. Costs the source a scan of each table. The run fails"
             " when they differ, and names rows.",
         )
+    if contract.on_bad_rows == "quarantine":
+        form["retry_quarantine"] = Param(
+            False,
+            type=["boolean", "null"],
+            title="Retry quarantine",
+            description_md="Rows that were set aside go along with this load, through the same audit: after a rule was"
+            " corrected. See them with `millrace quarantine list`, correct one with `millrace quarantine fix`.",
+        )
     if contract.impact.quiet_hours:
         form["in_quiet_hours"] = Param(
             False,
@@ -140,6 +148,7 @@ def extract(source: str) -> list[list[str]]:
         only=tuple(chosen["streams"] or ()),
         full_refresh=bool(chosen["full_refresh"]),
         compare=bool(chosen.get("compare")),
+        retry=bool(chosen.get("retry_quarantine")),
     )
     get_current_context()["ti"].xcom_push("load_id", extraction.load_id)
     return shared_out(extraction.streams)
@@ -184,6 +193,7 @@ def publish(source: str, asset: Asset) -> None:
         "rows": published.changed,
         "extracted": sum(row["extracted"] for row in published.streams),
         "held_back": list(published.rejected),
+        "quarantined": sum(row["quarantined"] for row in published.streams),
         "bytes": published.bytes,
         "snapshot_seconds": published.snapshot_seconds,
     }
@@ -198,7 +208,7 @@ def balance(source: str) -> None:
 
     for row in flow.balance(_run(source), _load_id()):
         print("{stream}: extracted {extracted}, landed {landed}, staged {staged}, inserted {inserted}, updated {updated},"
-              " unchanged {unchanged}, deleted {deleted}".format(**row))  # fmt: skip
+              " unchanged {unchanged}, deleted {deleted}, in quarantine {quarantined}".format(**row))  # fmt: skip
     for found in reconcile.reconcile(_run(source), _load_id()):
         print(f"compared with the source: {found}")
 
