@@ -137,8 +137,8 @@ def settle(session: Session, manifest: Manifest, key: str, landed: StreamManifes
     ours, load = _ours(source, stream), sql.Literal(load_id)
     if bad:
         found = sql.SQL(
-            "select distinct on (digest) x.at, c.content, {key} as key, md5(c.content::text) as digest, x.rules from {rows} as b"
-            " join {bad} as x on x.at = b.ctid cross join lateral (select {content} as content) as c"
+            "select distinct on (digest) c.content, {key} as key, md5(c.content::text) as digest, x.rules"
+            " from {rows} as b join {bad} as x on x.at = b.ctid cross join lateral (select {content} as content) as c"
         ).format(
             key=batch.content("b", landed.schema.primary_key),
             rows=batch.rows,
@@ -156,7 +156,7 @@ def settle(session: Session, manifest: Manifest, key: str, landed: StreamManifes
                 " and q.digest not in (select digest from bad))"
                 " insert into ledger.quarantine (source, stream, key, content, digest, rules, run_id, manifest, first_load,"
                 " last_load) select {source}, {stream}, key, content, digest, rules, {run}, {manifest}, {load}, {load}"
-                " from bad where digest not in (select digest from again) order by at"
+                " from bad where digest not in (select digest from again)"
             ).format(
                 found=found,
                 ours=ours,

@@ -64,7 +64,7 @@ def _raw(shop: Pipeline, where: str = "true") -> list[tuple[Any, ...]]:
 def _kept(shop: Pipeline) -> list[tuple[Any, ...]]:
     return shop.at_warehouse(
         "select key ->> 'id', state, (select array_agg(r order by r) from jsonb_array_elements_text(rules) r)"
-        " from ledger.quarantine order by quarantine_id"
+        " from ledger.quarantine order by 1, quarantine_id"
     )
 
 
