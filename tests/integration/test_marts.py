@@ -2,91 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from include.core.contracts import TransformContract
 from include.core.errors import GateFailed, TerminalError, TransientError
 from include.flows.transform import Transform, publications, rollback
 from tests.support.pipeline import Pipeline
-
-SHOP = TransformContract.model_validate(
-    {
-        "transform": "shop",
-        "description": "test",
-        "owner": {"team": "testers", "contact": "testers@example.com"},
-        "deadline": {"after_queueing": "1h"},
-        "sources": ["shop"],
-        "select": ["path:models"],
-    }
-)
-
-
-@pytest.fixture
-def as_role(pipeline: Pipeline) -> Callable[..., list[tuple[Any, ...]]]:
-    """Runs a statement as one of the warehouse's roles."""
-
-    def run(role: str, statement: str) -> list[tuple[Any, ...]]:
-        uri = pipeline.connect(f"warehouse_{role}").postgres_uri()
-        with psycopg.connect(uri, autocommit=True) as session:
-            cursor = session.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
-
-    return run
-
-
-@pytest.fixture
-def suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of suites; those of `one`, `two` and `contacts` ask for a row."""
-    for relation in ("marts/one", "marts/two", "activation/contacts"):
-        file = tmp_path / "suites" / f"{relation}.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            "import great_expectations.expectations as gxe\n"
-            "def expectations():\n"
-            "    return [gxe.ExpectTableRowCountToBeBetween(min_value=1)]\n"
-        )
-    monkeypatch.setenv("MILLRACE_SUITES", str(tmp_path / "suites"))
-    return tmp_path / "suites"
-
-
-@pytest.fixture
-def build(
-    pipeline: Pipeline, as_role: Callable[..., Any], suites: Path, tmp_path: Path
-) -> Callable[..., Transform]:
-    """`build(run_id, statements)` begins a run, fills its candidate as dbt would, and lets the gate judge each table."""
-    columns = {"id": {"config": {"meta": {}}}, "name": {"config": {"meta": {"pii": "direct"}}}}
-    model = {"resource_type": "model", "columns": columns}
-    model["constraints"] = [{"type": "primary_key", "columns": ["id"]}]
-    manifest = tmp_path / "manifest.json"
-    schemas = {
-        "stg_one": "staging",
-        "one": "marts_candidate",
-        "two": "marts_candidate",
-        "contacts": "activation_candidate",
-    }
-    nodes = {f"model.shop.{name}": {**model, "name": name, "schema": at} for name, at in schemas.items()}
-    manifest.write_text(json.dumps({"nodes": nodes}))
-
-    def run(run_id: str, *statements: str, gated: bool = True) -> Transform:
-        transform = Transform(SHOP, pipeline.connect, run_id, manifest)
-        transform.begin()
-        for statement in statements:
-            as_role("transformer", statement)
-        built = (
-            "select split_part(schemaname, '_', 1), tablename from pg_tables where schemaname ~ '_candidate$'"
-        )
-        for schema, table in pipeline.at_warehouse(built) if gated else ():
-            transform.audit(schema, table)
-        return transform
-
-    return run
-
+from tests.support.transforms import SHOP
 
 ONE = "create table marts_candidate.one as select 1 as id, 'a' as name"
 TWO = "create table marts_candidate.two as select 1 as id"
