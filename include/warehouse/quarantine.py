@@ -65,10 +65,11 @@ def take_along(
 
     :param again: as it was when that load was published.
     """
-    if not _any(session, source, landed.stream):
+    texts = (_EDITED_THEN, _PUBLISHED_THEN) if again else (_EDITED, _ASKED)
+    edited, wanted = (_at(text, load_id) for text in texts)
+    if not _any(session, source, landed.stream, sql.SQL("({} or {})").format(edited, wanted)):
         return 0
     batch = Batch(landed, load_id)
-    edited, wanted = (_EDITED_THEN, _PUBLISHED_THEN) if again else (_EDITED, _ASKED)
     values = sql.SQL(
         "insert into {batch} as b ({names}) select {values} from ledger.quarantine as q where {which}"
     )
@@ -82,7 +83,7 @@ def take_along(
         ).format(
             batch=batch.rows,
             ours=_ours(source, landed.stream),
-            edited=_at(edited, load_id),
+            edited=edited,
             same=batch.same_key("b", "q"),
             content=batch.content("b"),
             put=put,
@@ -93,7 +94,7 @@ def take_along(
     if landed.complete:
         return grown
     which = sql.SQL("{} and {} and not exists (select from {} as b where {})").format(
-        _ours(source, landed.stream), _at(wanted, load_id), batch.rows, batch.same_key("b", "q")
+        _ours(source, landed.stream), wanted, batch.rows, batch.same_key("b", "q")
     )
     if landed.key_parts is not None:
         which += sql.SQL(" and exists (select from {} as k where {})").format(
@@ -235,6 +236,11 @@ def _at(condition: str, load_id: int) -> sql.Composable:
     return sql.SQL(condition).format(load=sql.Literal(load_id))
 
 
-def _any(session: Session, source: str, stream: str) -> bool:
-    query = "select exists (select from ledger.quarantine where source = %s and stream = %s)"
-    return session.execute(query, (source, stream)).fetchone() == (True,)
+def _any(
+    session: Session,
+    source: str,
+    stream: str,
+    which: sql.Composable = sql.SQL("true"),  # noqa: B008
+) -> bool:
+    query = sql.SQL("select exists (select from ledger.quarantine as q where {} and {})")
+    return session.execute(query.format(_ours(source, stream), which)).fetchone() == (True,)
