@@ -71,9 +71,10 @@ def postgres_server(storage: stack.Stack) -> stack.PostgresServer:
 
 @pytest.fixture
 def database(postgres_server: stack.PostgresServer) -> Iterator[Callable[..., str]]:
-    """`database()` gives a superuser's connection URI to a fresh database, dropped after the test."""
+    """`database()` gives a superuser's connection URI to a fresh database, dropped after the test; see
+    `PostgresServer.database`."""
     with ExitStack() as databases:
-        yield lambda prefix="test": databases.enter_context(postgres_server.database(prefix))
+        yield lambda *names: databases.enter_context(postgres_server.database(*names))
 
 
 @pytest.fixture(scope="session")

@@ -6,27 +6,37 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 from include.core.contracts import SourceContract
+from include.flows.setup import set_up_warehouse
 from include.flows.transform import Transform
 from tests.support import clinic as clinics
 from tests.support import mariadb
 from tests.support import pipeline as pipelines
 from tests.support.mariadb import MariaDB
-from tests.support.pipeline import Pipeline, contract
+from tests.support.pipeline import PASSWORDS, Pipeline, contract
 from tests.support.replays import STREAMS
-from tests.support.stack import S3Store
+from tests.support.stack import PostgresServer, S3Store
 from tests.support.store import CUSTOMERS, ORDERS
 from tests.support.transforms import SHOP
 
 
+@pytest.fixture(scope="session")
+def warehouse(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a warehouse that was set up, for tests to copy."""
+    with postgres_server.database("warehouse") as uri:
+        set_up_warehouse(uri, PASSWORDS)
+        yield urlsplit(uri).path.lstrip("/")
+
+
 @pytest.fixture
-def pipeline(database: Callable[..., str], s3_store: S3Store) -> Pipeline:
+def pipeline(database: Callable[..., str], warehouse: str, s3_store: S3Store) -> Pipeline:
     """A fresh source database and warehouse."""
-    return pipelines.build(database("source"), database("warehouse"), s3_store)
+    return pipelines.build(database("source"), database("warehouse", warehouse), s3_store)
 
 
 @pytest.fixture

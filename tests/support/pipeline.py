@@ -86,9 +86,8 @@ def _execute(uri: str, statement: str, parameters: tuple[Any, ...]) -> list[tupl
 
 
 def build(source: str, warehouse: str, store: S3Store) -> Pipeline:
-    """Bootstrap a fresh warehouse database and connect everything."""
-    for _again in range(2):  # as every upgrade does
-        set_up_warehouse(warehouse, PASSWORDS)
+    """Set the warehouse up, or once more, as an upgrade does, and connect everything."""
+    set_up_warehouse(warehouse, PASSWORDS)
     where = urlsplit(warehouse)
     roles = {
         role.replace("millrace_", "warehouse_"): Connection(

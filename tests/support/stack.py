@@ -40,11 +40,15 @@ class PostgresServer:
         return postgres.conninfo(self.port, password or self.password, database, user or self.superuser)
 
     @contextmanager
-    def database(self, prefix: str = "test") -> Iterator[str]:
-        """A fresh database; yields a superuser's connection URI to it and drops it afterwards."""
+    def database(self, prefix: str = "test", template: str = "template1") -> Iterator[str]:
+        """A fresh database, or a copy of one; yields a superuser's connection URI to it and drops it afterwards."""
         name = f"{prefix}_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.conninfo(), autocommit=True) as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
             try:
                 yield self.conninfo(name)
             finally:
