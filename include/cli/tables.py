@@ -10,6 +10,7 @@ from rich.table import Table
 from include.flows.books import unbalanced
 
 if TYPE_CHECKING:
+    from include.core.incident import Incident
     from include.flows.replay_plan import StreamPlan
     from include.warehouse.rebuild import Rebuilt
 
@@ -68,6 +69,22 @@ def replayed_table(schema: str, done: dict[str, Rebuilt]) -> Table:
     return table
 
 
+def incidents_table(found: list[Incident]) -> Table:
+    """Incidents, one line each."""
+    table = _table("id", "severity", "what", "since", "seen", "acknowledged", "over")
+    for one in found:
+        table.add_row(
+            str(one.incident_id),
+            one.severity,
+            one.title,
+            f"{one.opened_at:%Y-%m-%d %H:%M} UTC",
+            _number(one.occurrences),
+            one.acknowledged_by or "",
+            f"{one.resolved_at:%Y-%m-%d %H:%M} UTC" if one.resolved_at else "",
+        )
+    return table
+
+
 def show(table: Table) -> None:
     """Print a table; where the output is no terminal, wide enough for every column."""
     console = Console()
@@ -78,7 +95,19 @@ def show(table: Table) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    words = ("source", "stream", "sync", "status", "books", "table", "brings back", "loads", "raw")
+    words = (
+        "source",
+        "stream",
+        "sync",
+        "status",
+        "books",
+        "table",
+        "brings back",
+        "loads",
+        "raw",
+        "severity",
+        "what",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     return table

@@ -1,0 +1,96 @@
+"""One message for a cause that comes again, to a real mail server and a real webhook; the next person; and that it is over."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+from include.stack.ports import LOOPBACK
+from tests.support.lifecycle import Lifecycle, until
+from tests.support.own_sources import let_read
+from tests.support.sinks import mail_address, mailbox, webhook, webhook_address
+
+_CONTRACT = """
+source: bins
+kind: postgres
+connection: depot
+description: The bins of the depot, one of which has no number.
+owner: {{team: depot-team, contact: depot@example.com}}
+alerts: {{on_failure: [nowhere, team_mail, team_hook], escalate: {{after: 1s, to: [boss_hook]}}}}
+deadline: {{after_queueing: 1h}}
+retry: {{attempts: 1, delay: 1s}}
+schedule: {{cron: "0 0 * * *", start: {start}}}
+keeps: forever
+errors_tolerated: 0
+lateness: 0s
+upstreams: []
+streams:
+  - name: bins
+    table: bins.bins
+    primary_key: [bin_id]
+    mode: snapshot
+    deletes: snapshot
+    columns:
+      bin_id: {{type: bigint}}
+"""
+
+
+def test_two_failures_are_one_message_which_is_escalated_and_taken_back(
+    depot: str, lifecycle: Lifecycle
+) -> None:
+    lifecycle.at(depot, "create schema bins; create table bins.bins (bin_id bigint)")
+    lifecycle.at(depot, "insert into bins.bins values (1), (null)")
+    let_read(lifecycle.stack, depot, "bins")
+    with mailbox() as mail, webhook() as hook, webhook() as boss:
+        channels = {
+            "nowhere": f"json://{LOOPBACK}:9",  # nobody listens there
+            "team_mail": mail_address(mail.port),
+            "team_hook": webhook_address(hook.port),
+            "boss_hook": webhook_address(boss.port),
+        }
+        for name, path in channels.items():
+            _connection(lifecycle, name, path)
+        start = datetime.now(timezone.utc).date() - timedelta(days=2)
+        file = lifecycle.contracts / "sources" / "bins.yaml"
+        file.write_text(_CONTRACT.format(start=start))
+        try:
+            runs = [lifecycle.done("ingest__bins") for _ in range(2)]
+            assert [run.state for run in runs] == ["failed", "failed"]
+            broke = "ingest__bins failed at audit[bins]"
+            dead = f"alert channel 'nowhere' is dead; it did not take: {broke}"
+            assert (mail.titles, hook.titles, boss.titles) == ([broke, dead], [broke], [])
+            for _, body in (mail.messages[0], hook.messages[0]):
+                assert "primary key bin_id is not null" in body
+                assert "/dags/ingest__bins/runs/" in body
+
+            assert lifecycle.done("maintain").state == "success"
+            assert boss.titles == [f"nobody has acknowledged: {broke}"]
+            listed = lifecycle.stack.millrace("incidents").stdout
+            (number,) = [line.split()[0] for line in listed.splitlines() if broke in line]
+            asked = lifecycle.stack.millrace("incidents", "ack", number, "--by", "anna")
+            assert asked.stdout.strip() == f"incident {number}, {broke}: acknowledged by anna"
+            tried = lifecycle.stack.millrace("alert", "test", "ingest__bins")
+            assert (tried.returncode, tried.stdout.count("took it\n")) == (1, 3), tried.stdout + tried.stderr
+
+            lifecycle.at(depot, "delete from bins.bins where bin_id is null")
+            assert lifecycle.done("ingest__bins").state == "success"
+            over = "ingest__bins: trouble is over"
+            until(lambda: over in boss.titles, "the note that it is over")
+            assert [sink.titles.count(over) for sink in (mail, hook, boss)] == [1, 1, 1]
+            assert [sink.titles.count(broke) for sink in (mail, hook)] == [1, 1]
+            facts = "select occurrences, acknowledged_by, resolved_at is null from ledger.incident where name = 'bins'"
+            ((occurrences, by, still_open),) = lifecycle.at("warehouse", facts)
+            # the schedule may have asked for a run as well
+            assert (occurrences in (2, 3), by, still_open) == (True, "anna", False)
+        finally:
+            file.unlink()
+
+
+def _connection(lifecycle: Lifecycle, name: str, path: str) -> None:
+    """As one makes it in the UI."""
+    extra = json.dumps({"config": {"path": path}})
+    lifecycle.api.call(
+        "POST",
+        "/api/v2/connections",
+        json={"connection_id": name, "conn_type": "apprise", "extra": extra},
+    )
