@@ -1,4 +1,4 @@
-"""One message for a cause that comes again, to a real mail server and a real webhook; the next person; and that it is over."""
+"""One message for a cause that comes again, to a real mail server and webhook; the next person; and that it is over."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def test_two_failures_are_one_message_which_is_escalated_and_taken_back(
             assert [run.state for run in runs] == ["failed", "failed"]
             broke = "ingest__bins failed at audit[bins]"
             dead = f"alert channel 'nowhere' is dead; it did not take: {broke}"
+            until(lambda: dead in mail.titles, "the report of the dead channel")
             assert (mail.titles, hook.titles, boss.titles) == ([broke, dead], [broke], [])
             for _, body in (mail.messages[0], hook.messages[0]):
                 assert "primary key bin_id is not null" in body
