@@ -72,7 +72,7 @@ class Recovery(BaseNotifier):
 
 
 def warn(kind: str, name: str, verdicts: Sequence[Verdict]) -> None:
-    """Tell of rules of severity warning that failed in what is published all the same. A backfill's are in its log only."""
+    """Tell of rules of severity warning that failed, which stops nothing. A backfill's are in its log only."""
     from include.flows.incidents import tell
     from plugins.tasks.context import connect
 
@@ -87,7 +87,7 @@ def warn(kind: str, name: str, verdicts: Sequence[Verdict]) -> None:
         name,
         "warning",
         causes_of(task.task_id, error, task.run_id),
-        f"{task.dag_id} publishes with a warning of {task.task_id}",
+        f"{task.dag_id} has a warning at {task.task_id}",
         "\n".join(str(verdict) for verdict in warned),
         task.run_id,
         task.log_url,
