@@ -69,7 +69,8 @@ def _told_over(ended: Sequence[Incident], contract: DagContract, by: str, connec
     channels = [channel for one in told for channel in channels_for(one.event, alerts)]
     if alerts.escalate and any(one.escalated_at for one in told):
         channels += alerts.escalate.to
-    which = "backfill" if first.backfill else "warning" if first.severity == "warning" else "trouble"
+    warned = all(one.event == "warning" for one in told)
+    which = "backfill" if first.backfill else "warning" if warned else "trouble"
     title = f"{messages.dag_id(first.kind, first.name)}: {which} is over"
     body = messages.recovery(told, by)
     send(list(dict.fromkeys(channels)), title, body, connect, level="success", spare=alerts.channels)
