@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from include.flows.books import unbalanced
@@ -76,10 +77,10 @@ def incidents_table(found: list[Incident]) -> Table:
         table.add_row(
             str(one.incident_id),
             one.severity,
-            one.title,
+            escape(one.title),  # it may say which of several tasks, in brackets
             f"{one.opened_at:%Y-%m-%d %H:%M} UTC",
             _number(one.occurrences),
-            one.acknowledged_by or "",
+            escape(one.acknowledged_by or ""),
             f"{one.resolved_at:%Y-%m-%d %H:%M} UTC" if one.resolved_at else "",
         )
     return table

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from include.cli.tables import incidents_table, show
 from include.core.contracts.check import all_files, check
 from include.core.contracts.common import Alerts
 from include.core.errors import GateFailed, MillraceError, Unreachable
-from include.core.incident import causes_of, channels_for, severity_of
+from include.core.incident import Incident, causes_of, channels_for, severity_of
 from include.quality.gate import Failure, Verdict, demand
 from tests.unit.test_contracts_check import SOURCE, write
 
@@ -125,3 +126,16 @@ def test_the_check_knows_every_channel_that_a_contract_names(tmp_path: Path) -> 
         folder=tmp_path,
     )
     assert [fault.received for fault in report.warnings] == [repr(name) for name in "abcde"]
+
+
+def test_a_list_of_incidents_says_which_task_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its brackets are no markup."""
+    at = datetime(2026, 3, 1, tzinfo=timezone.utc)
+    title = "ingest__shop failed at audit[orders]"
+    one = Incident(
+        7, "ingest", "shop", "failure", False, "cause", "critical", title, "what", "run", "link", at, at, 1234,
+        at, "[anna]", at, None, None, None, None,
+    )  # fmt: skip
+    show(incidents_table([one]))
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split() == ["7", "critical", *title.split(), "2026-03-01", "00:00", "UTC", "1,234", "[anna]"]
