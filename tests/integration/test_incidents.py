@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from include.cli.main import app
 from include.core.connection import Connection
 from include.core.errors import TerminalError
 from include.core.incident import Trouble
@@ -277,3 +279,37 @@ def test_a_test_message_says_of_each_channel_whether_it_took_it(watch: Watch) ->
     assert answers == {"team": "", "boss": "it did not take the message", "readers": ""}
     assert watch.sinks["readers"].titles == ["ingest__shop: a test of its alerts"]
     assert watch.rows("1") == []
+
+
+def test_a_person_lists_acknowledges_and_closes_them_and_tries_the_channels(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"config": {"path": webhook_address(watch.sinks["team"].port)}}
+    team = {"conn_type": "apprise", "extra": config}
+    monkeypatch.setenv("AIRFLOW_CONN_TEAM", json.dumps(team))
+    uri = watch.connect("warehouse_developer").postgres_uri()
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEVELOPER", uri)
+    watch.says("on_failure: [team]")
+
+    def millrace(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, words)
+        return done.exit_code, done.output
+
+    assert millrace("incidents") == (0, "no incident is open\n")
+    watch.tell("orders[1]")
+    assert "ingest__shop failed at orders[1]" in millrace("incidents")[1]
+    acknowledged = "incident 1, ingest__shop failed at orders[1]: acknowledged by anna\n"
+    assert millrace("incidents", "ack", "1", "--by", "anna", "--note", "mine") == (0, acknowledged)
+    shown = millrace("incidents", "show", "1")[1]
+    assert "acknowledged: by anna" in shown and "why: ('orders[1]',)" in shown and "mine" in shown
+    assert millrace("incidents", "close", "1", "--by", "anna")[0] == 0
+    assert millrace("incidents") == (0, "no incident is open\n")
+    assert "orders[1]" in millrace("incidents", "--all")[1]
+    assert millrace("incidents", "ack", "1", "--by", "anna")[0] == 1
+    assert millrace("alert", "test", "ingest__shop") == (0, "team                took it\n")
+    watch.sinks["team"].refuses.append(True)
+    assert millrace("alert", "test", "ingest__shop") == (
+        1,
+        "team                it did not take the message\n",
+    )
+    assert millrace("alert", "test", "shop")[0] == millrace("alert", "test", "ingest__nothing")[0] == 1
