@@ -6,6 +6,7 @@ from airflow.sdk import DAG
 
 from include.core.contracts import SyncContract
 from plugins.tasks import activate
+from plugins.tasks.alerts import Recovery
 from plugins.tasks.dag import contracts_or_faults, dag_arguments, marts_asset
 
 
@@ -13,7 +14,8 @@ def activate_dag(contract: SyncContract) -> DAG:
     with DAG(
         **dag_arguments(contract), schedule=[marts_asset(contract.transform)], params=activate.TRIGGER_FORM
     ) as dag:
-        activate.plan(contract.sync) >> activate.deliver(contract.sync) >> activate.settle(contract.sync)
+        settled = activate.settle.override(on_success_callback=[Recovery("activate", contract.sync)])
+        activate.plan(contract.sync) >> activate.deliver(contract.sync) >> settled(contract.sync)
     return dag
 
 

@@ -7,6 +7,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from include.core.contracts import SourceContract
 from plugins.tasks import ingest
+from plugins.tasks.alerts import Recovery
 from plugins.tasks.dag import contracts_or_faults, dag_arguments, first_day, raw_asset
 
 
@@ -31,6 +32,7 @@ def ingest_dag(contract: SourceContract) -> DAG:
         complete = EmptyOperator(
             task_id="complete",
             trigger_rule="none_failed",
+            on_success_callback=[Recovery("ingest", source)],
             doc_md="Reached when all went well; the run is judged by it.",
         )
         if contract.impact.quiet_hours:

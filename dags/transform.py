@@ -6,6 +6,7 @@ from airflow.sdk import DAG, AssetAny
 
 from include.core.contracts import TransformContract
 from plugins.tasks import transform
+from plugins.tasks.alerts import Recovery
 from plugins.tasks.dag import contracts_or_faults, dag_arguments, marts_asset, raw_asset
 
 
@@ -17,7 +18,8 @@ def transform_dag(contract: TransformContract) -> DAG:
     ) as dag:
         built = transform.dbt_build(contract)
         gated = transform.gate.partial(name=name).expand_kwargs(transform.gated_tables(built))
-        published = transform.publish.override(outlets=[asset])(name, asset)
+        over = [Recovery("transform", name)]
+        published = transform.publish.override(outlets=[asset], on_success_callback=over)(name, asset)
         transform.begin(name) >> built >> gated >> published
     return dag
 

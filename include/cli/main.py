@@ -15,6 +15,7 @@ from include.cli import (
     contract,
     demo,
     discover,
+    incidents,
     local,
     privacy,
     quarantine,
@@ -75,5 +76,18 @@ app = typer.Typer(
     """,
 )
 
-for _module in (local, demo, runs, quarantine, replay, discover, contract, slot, privacy, tools, warehouse):
+for _module in (
+    local,
+    demo,
+    runs,
+    incidents,
+    quarantine,
+    replay,
+    discover,
+    contract,
+    slot,
+    privacy,
+    tools,
+    warehouse,
+):
     _module.register(app)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from include.flows.books import unbalanced
 
 if TYPE_CHECKING:
+    from include.core.incident import Incident
     from include.flows.replay_plan import StreamPlan
     from include.warehouse.rebuild import Rebuilt
 
@@ -84,6 +86,22 @@ def replayed_table(schema: str, done: dict[str, Rebuilt]) -> Table:
     return table
 
 
+def incidents_table(found: list[Incident]) -> Table:
+    """Incidents, one line each."""
+    table = _table("id", "severity", "what", "since", "seen", "acknowledged", "over")
+    for one in found:
+        table.add_row(
+            str(one.incident_id),
+            one.severity,
+            escape(one.title),  # it may say which of several tasks, in brackets
+            f"{one.opened_at:%Y-%m-%d %H:%M} UTC",
+            _number(one.occurrences),
+            escape(one.acknowledged_by or ""),
+            f"{one.resolved_at:%Y-%m-%d %H:%M} UTC" if one.resolved_at else "",
+        )
+    return table
+
+
 def show(table: Table) -> None:
     """Print a table; where the output is no terminal, wide enough for every column."""
     console = Console()
@@ -108,6 +126,8 @@ def _table(*columns: str) -> Table:
         "state",
         "since (UTC)",
         "breaks",
+        "severity",
+        "what",
     )
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)

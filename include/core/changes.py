@@ -179,6 +179,10 @@ def refuse(contract: SourceContract, changes: Mapping[str, Sequence[Change]], un
         received="\n            ".join(lines),
         allowed="the contract's columns, and what on_schema_change lets pass",
         todo=todo,
+        causes=[
+            *(f"{stream}: {'; '.join(map(str, found))}" for stream, found in frozen.items()),
+            *(f"table {table}" for table in tables),
+        ],
     )
 
 

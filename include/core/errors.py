@@ -22,13 +22,27 @@ Every message says what happened, where, what was received, what is allowed and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class MillraceError(Exception):
-    """Base of all errors that Millrace raises on purpose."""
+    """Base of all errors that Millrace raises on purpose.
+
+    :param causes: what is wrong, each thing in words that stay the same from run to run, where `what` and `where` do not
+        tell one such error from another.
+    """
 
     def __init__(
-        self, what: str, *, where: str = "", received: object = None, allowed: object = None, todo: str = ""
+        self,
+        what: str,
+        *,
+        where: str = "",
+        received: object = None,
+        allowed: object = None,
+        todo: str = "",
+        causes: Iterable[str] = (),
     ) -> None:
+        self.causes = tuple(causes)
         self.what, self.where, self.received, self.allowed, self.todo = what, where, received, allowed, todo
         lines = [f"{where}: {what}" if where else what]
         if received is not None:

@@ -55,6 +55,16 @@ class Verdict:
     def passed(self) -> bool:
         return not any(failure.severity == "critical" for failure in self.failures)
 
+    @property
+    def warnings(self) -> tuple[Failure, ...]:
+        """What failed and stops nothing, but is to be told."""
+        return tuple(failure for failure in self.failures if failure.severity == "warning")
+
+    @property
+    def cause(self) -> str:
+        """The table and the rules that failed, without counts and examples."""
+        return f"{self.table}: {'; '.join(sorted(failure.rule for failure in self.failures))}"
+
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(failure) for failure in self.failures]
 
@@ -79,6 +89,7 @@ def demand(verdicts: Sequence[Verdict], todo: str) -> None:
             received="\n".join(map(str, failed)),
             allowed="no failing expectation of severity critical",
             todo=todo,
+            causes=[verdict.cause for verdict in failed],
         )
 
 

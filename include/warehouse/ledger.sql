@@ -190,3 +190,37 @@ grant select on ledger.gate_result to millrace_developer;
 grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;
 -- A build that starts anew takes back what was said of the one before.
 grant delete on ledger.gate_result to millrace_transformer;
+
+-- One row a cause of trouble, from when it was first seen until it is over: of a DAG's runs, or of one backfill's. `runs`: of a
+-- backfill, those that have failed and not succeeded since. Its messages hold examples of rows, so only those see it who may
+-- read raw. The developer's role writes it: whoever sends an alert has no other one, and people acknowledge with it.
+create table if not exists ledger.incident (
+    incident_id     bigint generated always as identity primary key,
+    kind            text not null,
+    name            text not null,
+    event           text not null check (event in ('failure', 'missed_deadline', 'warning')),
+    backfill        boolean not null,
+    cause           text not null,
+    severity        text not null check (severity in ('critical', 'warning')),
+    title           text not null,
+    what            text not null,
+    run_id          text not null,
+    link            text not null,
+    runs            text[] not null default '{}',
+    opened_at       timestamptz not null default clock_timestamp(),
+    last_seen_at    timestamptz not null default clock_timestamp(),
+    occurrences     integer not null default 1,
+    told_at         timestamptz,
+    last_told_at    timestamptz,
+    acknowledged_by text,
+    acknowledged_at timestamptz,
+    note            text,
+    escalated_at    timestamptz,
+    resolved_at     timestamptz,
+    resolved_by     text
+);
+-- However many tasks fail at once for one cause, they meet here.
+create unique index if not exists incident_open on ledger.incident (kind, name, event, backfill, cause)
+    where resolved_at is null;
+create index if not exists incident_by_contract on ledger.incident (kind, name, incident_id desc);
+grant select, insert, update on ledger.incident to millrace_developer;

@@ -23,6 +23,7 @@ from include.core.contracts import SourceContract, SyncContract, TransformContra
 from include.core.contracts.common import DagContract, Schedule
 from include.core.contracts.load import contract_files
 from include.core.contracts.still import StillSaid, still_said
+from include.core.contracts.upkeep import Upkeep
 from include.core.errors import ContractError
 from plugins.tasks.alerts import FailureAlert, missed_deadline
 from plugins.tasks.docs import documentation
@@ -33,6 +34,7 @@ KINDS: dict[type[DagContract], tuple[str, str]] = {
     SourceContract: ("ingest", "source"),
     TransformContract: ("transform", "transform"),
     SyncContract: ("activate", "sync"),
+    Upkeep: ("maintain", "name"),
 }
 
 
@@ -64,7 +66,7 @@ def dag_arguments(contract: DagContract) -> dict[str, Any]:
     kind, name_field = KINDS[type(contract)]
     name = getattr(contract, name_field)
     return {
-        "dag_id": f"{kind}__{name}",
+        "dag_id": kind if isinstance(contract, Upkeep) else f"{kind}__{name}",
         "description": contract.description,
         "doc_md": documentation(contract),
         "tags": [kind, *contract.tags],
@@ -76,15 +78,12 @@ def dag_arguments(contract: DagContract) -> dict[str, Any]:
             "retry_delay": contract.retry.delay,
             "retry_exponential_backoff": True,
             "execution_timeout": contract.task_timeout,
-            "on_failure_callback": [FailureAlert(kind, name, contract.alerts.on_failure)],
+            "on_failure_callback": [FailureAlert(kind, name)],
         },
         "deadline": DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
             interval=contract.deadline.after_queueing,
-            callback=AsyncCallback(
-                missed_deadline,
-                {"kind": kind, "name": name, "channels": list(contract.alerts.on_missed_deadline)},
-            ),
+            callback=AsyncCallback(missed_deadline, {"kind": kind, "name": name}),
         ),
     }
 
@@ -118,7 +117,7 @@ def _broken_dag(contract_kind: type[DagContract], path: Path, faults: str) -> DA
         default_args={
             "owner": said.owner.team,
             "retries": 0,
-            "on_failure_callback": [FailureAlert(kind, name, said.alerts.on_failure)],
+            "on_failure_callback": [FailureAlert(kind, name)],
         },
     ) as dag:
 

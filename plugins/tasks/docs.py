@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.upkeep import Upkeep
 
 _STEPS = {
     SourceContract: """
@@ -36,6 +37,9 @@ does not offer it; backfill the ingest instead, and this DAG follows. The versio
 **Run again** by hand, with *Trigger*: it sends what is still missing, and nothing twice. *Dry run* in its form shows the
 plan and sends nothing. There is nothing to backfill here, and the UI does not offer it. After a backfill of the ingest this
 DAG runs, but sends nothing: trigger it by hand when the backfill is to reach the destination.""",
+    Upkeep: """
+**look_after_incidents** tells what a maintenance window or a dead channel held back, and escalates what nobody has
+acknowledged.""",
 }
 
 
@@ -46,6 +50,7 @@ def documentation(contract: DagContract) -> str:
         "Consumers": ", ".join(contract.consumers) or "none named",
         "Deadline": f"{_in_words(contract.deadline.after_queueing)} after a run was queued",
         "Alerts": _channels(contract),
+        **_escalation(contract),
     }
     parts = [
         contract.description,
@@ -69,8 +74,22 @@ def _in_words(duration: timedelta) -> str:
 
 
 def _channels(contract: DagContract) -> str:
-    channels = dict.fromkeys((*contract.alerts.on_failure, *contract.alerts.on_missed_deadline))
-    return ", ".join(f"connection `{channel}`" for channel in channels) or "none: nobody is told"
+    told = contract.alerts.channels
+    text = ", ".join(f"connection `{channel}`" for channel in told) or "none: nobody is told"
+    readers = ", ".join(f"`{channel}`" for channel in contract.alerts.consumers)
+    return f"{text}; consumers: {readers}" if readers else text
+
+
+def _escalation(contract: DagContract) -> dict[str, str]:
+    facts = {}
+    if escalate := contract.alerts.escalate:
+        to = ", ".join(f"`{channel}`" for channel in escalate.to)
+        facts["Escalation"] = f"to {to}, {_in_words(escalate.after)} after an alert that nobody acknowledges"
+    if contract.alerts.maintenance:
+        facts["Maintenance"] = "; ".join(
+            f"{window.start} to {window.until} ({window.why})" for window in contract.alerts.maintenance
+        )
+    return facts
 
 
 def _streams(contract: SourceContract) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipExcept
 
 from include.core.contracts import SourceContract
 from include.core.lanes import LANES, shared_out, title
-from plugins.tasks import context
+from plugins.tasks import alerts, context
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ def audit(source: str, lane: int, lanes: int) -> None:
 
     if streams := _share(lane, lanes):
         todo = "raw keeps its last good state; correct the source or the contract, then clear the run"
-        gate.demand(load.audit(_run(source), _load_id(), *streams), todo)
+        verdicts = load.audit(_run(source), _load_id(), *streams)
+        alerts.warn("ingest", source, verdicts)
+        gate.demand(verdicts, todo)
 
 
 @task

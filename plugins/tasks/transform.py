@@ -12,7 +12,7 @@ from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, Loa
 
 from include.core.contracts import TransformContract
 from include.core.errors import TerminalError
-from plugins.tasks import context
+from plugins.tasks import alerts, context
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def begin(name: str) -> None:
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
-    _transform(name).audit(schema, table)
+    alerts.warn("transform", name, [_transform(name).audit(schema, table)])
 
 
 @task

@@ -35,6 +35,8 @@ def _task(task: Any) -> dict[str, Any]:
         "retries": task.retries,
         "timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "alerts": [type(callback).__name__ for callback in task.on_failure_callback or ()],
+        "ends_incidents": [type(callback).__name__ for callback in task.on_success_callback or ()]
+        == ["Recovery"],
         "doc": bool(task.doc_md),
         "teardown": task.is_teardown,
         "decides": task.is_teardown and task.on_failure_fail_dagrun,

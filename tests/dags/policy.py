@@ -24,6 +24,8 @@ WAY = {
 #: Steps that a DAG has only when its contract asks for them.
 OPTIONAL = ("wait_out_quiet_hours",)
 _ID = re.compile(r"(ingest|transform|activate|maintain)(__[a-z][a-z0-9_]*)?")
+#: The step after which all is well: its success ends the incidents of its DAG.
+LAST_GOOD = {"ingest": "complete", "transform": "publish", "activate": "settle"}
 #: Owners that nobody is.
 _NOBODY = ("", "airflow", "unknown")
 
@@ -56,6 +58,9 @@ def faults(dag_id: str, dag: dict[str, Any]) -> list[str]:
         wrong.append("it would catch up on the past by itself; backfills are asked for")
     for task_id, task in dag["tasks"].items():
         wrong += (f"task {task_id}: {what}" for what in _task_faults(task_id, task))
+    ends = [task_id for task_id, task in dag["tasks"].items() if task["ends_incidents"]]
+    if kind in LAST_GOOD and ends != [LAST_GOOD[kind]]:
+        wrong.append(f"its incidents are ended by {ends}, and not by {LAST_GOOD[kind]} (on_success_callback)")
     return wrong + way_faults(kind, dag["graph"]["tasks"])
 
 

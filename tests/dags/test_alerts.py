@@ -28,12 +28,12 @@ task = SimpleNamespace(task_id="extract", dag_id="ingest__shop", run_id="r1", lo
 try:
     translated(refuse)(source, {stream.name: found.changes}, ())
 except AirflowFailException as error:
-    FailureAlert("ingest", "shop", ("file",)).notify({"task_instance": task, "exception": error})
+    FailureAlert("ingest", "shop").notify({"task_instance": task, "exception": error})
 """
 
 
 def test_it_carries_the_difference_and_what_to_write_into_the_contract(tmp_path: Path) -> None:
-    write(tmp_path / "contracts", "sources", "shop", SOURCE)
+    write(tmp_path / "contracts", "sources", "shop", f"{SOURCE}alerts: {{on_failure: [file]}}\n")
     told = tmp_path / "alerts.log"
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -50,5 +50,8 @@ def test_it_carries_the_difference_and_what_to_write_into_the_contract(tmp_path:
     assert asked.returncode == 0, asked.stderr[-2000:]
     alert = told.read_text(encoding="utf-8")
     assert "ingest__shop failed at extract" in alert
+    assert (
+        "Incident:    not recorded, the ledger could not be written (ContractError)" in alert
+    )  # and sent all the same
     assert "column 'colour': contract does not know it, source has numeric(9,2) (new_column)" in alert
     assert 'colour: {type: "numeric(9,2)"}  # new' in alert

@@ -111,6 +111,7 @@ def test_a_dag_that_nobody_can_run_is_found(bad: Report) -> None:
         "task extract: it may run for ever",
         "task extract: nobody is told",
         "task extract: it does not say what it does",
+        "its incidents are ended by [], and not by complete",
         "step stage is missing",
     ):
         assert what in found

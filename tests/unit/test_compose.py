@@ -179,7 +179,7 @@ def test_workers_have_every_connection_that_a_contract_of_the_demo_names(tmp_pat
     sources, syncs = load_all(SourceContract, contracts), load_all(SyncContract, contracts)
     named = {source.connection for source in sources} | {sync.destination.connection for sync in syncs}
     for contract in (*sources, *syncs, *load_all(TransformContract, contracts)):
-        named |= {*contract.alerts.on_failure, *contract.alerts.on_missed_deadline}
+        named |= {*contract.alerts.channels, *contract.alerts.consumers}
     stages = {
         "landing",
         "warehouse_loader",

@@ -55,6 +55,7 @@ def check(
     for one in read.values():
         faults += _across(one, folder)
         faults += _expired(one, today)
+        faults += _past_maintenance(one, today)
         faults += _undefined(one, defined)
     faults += _same_target(read)
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
@@ -154,6 +155,14 @@ def _expired(one: Read[Any], today: date) -> Iterator[Fault]:
         yield one.document.fault(place, what, str(accepted.until), allowed, warning=not past)
 
 
+def _past_maintenance(one: Read[Any], today: date) -> Iterator[Fault]:
+    for number, window in enumerate(one.contract.alerts.maintenance):
+        if window.until.date() < today:
+            place = ("alerts", "maintenance", number)
+            what, allowed = "is over, and says nothing any more", "no window that is past: take it out"
+            yield one.document.fault(place, what, str(window.until), allowed, warning=True)
+
+
 def _accepted(value: Any, at: Place) -> Iterator[tuple[Place, Accepted]]:
     if isinstance(value, Accepted):
         yield at, value
@@ -176,9 +185,12 @@ def _undefined(one: Read[Any], defined: Callable[[str], bool]) -> Iterator[Fault
 
 
 def _connections(contract: DagContract) -> Iterator[tuple[Place, str]]:
-    for event in type(contract.alerts).model_fields:
-        for number, conn_id in enumerate(getattr(contract.alerts, event)):
+    alerts = contract.alerts
+    for event in ("on_failure", "on_missed_deadline", "on_warning", "consumers"):
+        for number, conn_id in enumerate(getattr(alerts, event)):
             yield ("alerts", event, number), conn_id
+    for number, conn_id in enumerate(alerts.escalate.to if alerts.escalate else ()):
+        yield ("alerts", "escalate", "to", number), conn_id
     if isinstance(contract, SourceContract):
         yield ("connection",), contract.connection
         if contract.privacy_keys:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from include.core.interval import parse_duration
@@ -55,6 +63,16 @@ def _to_date(value: object) -> object:
     return value
 
 
+def _to_moment(value: object) -> object:
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
+    except ValueError:
+        moment = None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError("a time with its zone, such as 2026-12-24T18:00+01:00")
+    return moment
+
+
 def _no_flag(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a number")  # YAML's yes and no would count as 1 and 0
@@ -69,6 +87,7 @@ def _identifier(value: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(_to_duration)]
 Day = Annotated[date, BeforeValidator(_to_date)]
+Moment = Annotated[datetime, BeforeValidator(_to_moment)]
 Count = Annotated[int, BeforeValidator(_no_flag), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_no_flag), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(_no_flag)]
@@ -94,11 +113,65 @@ class Owner(Model):
     contact: Text = Field(description="An address that a person reads.")
 
 
+class Escalation(Model):
+    """Who is told of a critical incident that nobody has acknowledged."""
+
+    after: Duration = Field(description="How long after it was told an incident may stay unacknowledged.")
+    to: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(description="Told then.")
+
+
+class Maintenance(Model):
+    """A time for which incidents are recorded and not told. Those that are still open at its end are told then."""
+
+    start: Moment = Field(description="When it begins.")
+    until: Moment = Field(description="When it ends.")
+    why: Text = Field(description="What is done then.")
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Maintenance:
+        faults = Faults()
+        if self.until <= self.start:
+            faults.add("until", received=str(self.until), allowed="a time after `start`")
+        faults.raise_any()
+        return self
+
+
 class Alerts(Model):
-    """Airflow connections (type apprise) that are told."""
+    """Airflow connections (type apprise) that are told, one message for each incident."""
 
     on_failure: tuple[Text, ...] = Field(default=(), description="Told when a run has failed.")
     on_missed_deadline: tuple[Text, ...] = Field(default=(), description="Told when a run is late.")
+    on_warning: tuple[Text, ...] = Field(
+        default=(), description="Told when data was published although a rule of severity warning failed."
+    )
+    consumers: tuple[Text, ...] = Field(
+        default=(),
+        description="Told, in a short note about the data, when it is late or wrong, by this DAG or by one before it.",
+    )
+    severity: Literal["critical", "warning"] = Field(
+        default="critical",
+        description="How grave a failed or late run is. `warning` is neither escalated nor told to consumers.",
+    )
+    remind_after: Duration = Field(
+        default=timedelta(days=1),
+        description="For how long an incident that comes again is counted without telling it again.",
+    )
+    escalate: Escalation | None = Field(
+        default=None, description="Who is told when nobody acknowledges a critical incident."
+    )
+    maintenance: tuple[Maintenance, ...] = Field(
+        default=(), description="Times for which incidents are recorded and not told."
+    )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every connection of engineers, each once."""
+        last = self.escalate.to if self.escalate else ()
+        return tuple(dict.fromkeys((*self.on_failure, *self.on_missed_deadline, *self.on_warning, *last)))
+
+    def in_maintenance(self, now: datetime) -> Maintenance | None:
+        """The window that `now` lies in."""
+        return next((window for window in self.maintenance if window.start <= now < window.until), None)
 
 
 class Schedule(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ _PLAIN = {
     float: "a number",
     bool: "true or false",
     date: "a date such as 2026-12-31",
+    datetime: "a time with its zone, such as 2026-12-24T18:00+01:00",
     timedelta: "a duration such as 30s, 15m, 2h or 1d 12h",
 }
 
