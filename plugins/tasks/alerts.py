@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from datetime import datetime
 from typing import Any
 
 from airflow.sdk import BaseNotifier
-from airflow.sdk.configuration import conf
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.affected import affected
@@ -44,38 +42,19 @@ class FailureAlert(BaseNotifier):
             else task.task_id
         )
         title = f"{task.dag_id} failed at {part}"
-        body = _body(
+        text = body(
             self.kind,
             self.name,
             str(context.get("exception") or "no reason given"),
             task.run_id,
             task.log_url,
         )
-        send(self.channels, title, body)
+        send(self.channels, title, text)
 
 
-async def missed_deadline(kind: str, name: str, channels: list[str], context: dict[str, Any]) -> None:
-    """Tells a contract's channels that a run is later than agreed. Called by Airflow in the triggerer.
-
-    Only runs that somebody relies on count: a backfill does the past again and is never late.
-    """
-    run = context["dag_run"]
-    if run["run_type"] == "backfill":
-        return
-    link = f"{conf.get('api', 'base_url').rstrip('/')}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
-    due = context["deadline"]["deadline_time"]
-    reason = f"the run was queued at {run['queued_at']} and is {run['state']}; it should have ended by {due}"
-    await asyncio.to_thread(_send_missed, kind, name, channels, run, reason, link)
-
-
-def _send_missed(
-    kind: str, name: str, channels: list[str], run: dict[str, Any], reason: str, link: str
-) -> None:
-    send(channels, f"{run['dag_id']} missed its deadline", _body(kind, name, reason, run["dag_run_id"], link))
-
-
-def _body(kind: str, name: str, what: str, run: str, link: str) -> str:
-    contract = _contract(_CONTRACTS[kind], name)
+def body(kind: str, name: str, what: str, run: str, link: str) -> str:
+    """The text of an alert: what broke, since when, what is affected, what to do, where to look."""
+    contract = contract_of(kind, name)
     lines = [
         f"What broke:  {what}",
         f"Since:       {_since(kind, name, run)}",
@@ -88,13 +67,25 @@ def _body(kind: str, name: str, what: str, run: str, link: str) -> str:
     return "\n".join(lines)
 
 
-def _contract(kind: type[DagContract], name: str) -> DagContract:
+def note(contract: DagContract, what: str, link: str) -> str:
+    """The text of a note that something is over."""
+    lines = [
+        f"Now:         {what}",
+        f"For:         {_affected(contract)}",
+        f"Owner:       {contract.owner.team} ({contract.owner.contact})",
+        f"See:         {link}",
+    ]
+    return "\n".join(lines)
+
+
+def contract_of(kind: str, name: str) -> DagContract:
+    """The contract of a DAG, or what it still says when it has faults: those may be what broke."""
     from plugins.tasks import context
 
     try:
-        return context.contract(kind, name)
-    except ContractError:  # which may be what broke
-        return still_said(context.contract_file(kind, name))
+        return context.contract(_CONTRACTS[kind], name)
+    except ContractError:
+        return still_said(context.contract_file(_CONTRACTS[kind], name))
 
 
 def _todo(contract: DagContract) -> str:
@@ -124,12 +115,15 @@ def _since(kind: str, name: str, run: str) -> str:
     return f"the last good state is of {good:%Y-%m-%d %H:%M:%S} UTC" if good else "it has never succeeded"
 
 
-def send(channels: tuple[str, ...] | list[str], title: str, body: str) -> None:
-    """Send to every channel. What a channel refuses is logged; the next one is tried all the same."""
+def send(channels: tuple[str, ...] | list[str], title: str, body: str, *, over: bool = False) -> None:
+    """Send to every channel. What a channel refuses is logged; the next one is tried all the same.
+
+    :param over: it is good news.
+    """
     log.warning("ALERT %s\n%s", title, body)
     for channel in channels:
         try:
-            delivered = _notify(channel, title, body)
+            delivered = _notify(channel, title, body, over)
         except Exception:  # whatever is wrong with a channel must not hide the failure that it should tell of
             log.exception("alert channel %r is broken; the alert above was not delivered there", channel)
             continue
@@ -137,7 +131,7 @@ def send(channels: tuple[str, ...] | list[str], title: str, body: str) -> None:
             log.error("alert channel %r did not take the alert above", channel)
 
 
-def _notify(channel: str, title: str, body: str) -> bool:
+def _notify(channel: str, title: str, body: str, over: bool) -> bool:
     import apprise
 
     from plugins.tasks import alertlog  # noqa: F401  # registers alertlog:// with Apprise
@@ -150,4 +144,5 @@ def _notify(channel: str, title: str, body: str) -> bool:
         if not notifier.add(entry["path"], tag=entry.get("tag")):
             log.error("alert channel %r has an address that Apprise does not know", channel)
             return False
-    return bool(notifier.notify(body=body, title=title, notify_type=apprise.NotifyType.FAILURE))
+    kind = apprise.NotifyType.SUCCESS if over else apprise.NotifyType.FAILURE
+    return bool(notifier.notify(body=body, title=title, notify_type=kind))

@@ -44,9 +44,11 @@ def documentation(contract: DagContract) -> str:
     facts = {
         "Owner": f"{contract.owner.team} ({contract.owner.contact})",
         "Consumers": ", ".join(contract.consumers) or "none named",
-        "Deadline": f"{_in_words(contract.deadline.after_queueing)} after a run was queued",
+        "Deadline": _deadline(contract),
         "Alerts": _channels(contract),
     }
+    if freshness := getattr(contract, "freshness", None):
+        facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
     parts = [
         contract.description,
         "\n".join(f"- **{name}:** {fact}" for name, fact in facts.items()),
@@ -61,6 +63,12 @@ def documentation(contract: DagContract) -> str:
     return "\n\n".join(parts)
 
 
+def _deadline(contract: DagContract) -> str:
+    if contract.deadline.after_queueing is None:
+        return f"consumers have its data by {contract.deadline.at}"
+    return f"{_in_words(contract.deadline.after_queueing)} after a run was queued"
+
+
 def _in_words(duration: timedelta) -> str:
     minutes = int(duration.total_seconds()) // 60
     hours, minutes = divmod(minutes, 60)
@@ -69,7 +77,7 @@ def _in_words(duration: timedelta) -> str:
 
 
 def _channels(contract: DagContract) -> str:
-    channels = dict.fromkeys((*contract.alerts.on_failure, *contract.alerts.on_missed_deadline))
+    channels = dict.fromkeys((*contract.alerts.on_failure, *contract.alerts.on_lateness))
     return ", ".join(f"connection `{channel}`" for channel in channels) or "none: nobody is told"
 
 

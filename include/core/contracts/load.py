@@ -26,6 +26,13 @@ KINDS: dict[type[DagContract], tuple[str, str]] = {
     SyncContract: ("syncs", "sync"),
 }
 
+#: Kind of DAG of each kind of contract.
+DAG_KINDS: dict[type[DagContract], str] = {
+    SourceContract: "ingest",
+    TransformContract: "transform",
+    SyncContract: "activate",
+}
+
 
 @dataclass(frozen=True)
 class Read(Generic[C]):
@@ -33,6 +40,11 @@ class Read(Generic[C]):
 
     contract: C
     document: Document
+
+
+def name_of(contract: DagContract) -> str:
+    """The name of a contract, of any kind."""
+    return str(getattr(contract, KINDS[type(contract)][1]))
 
 
 def contracts_folder() -> Path:
