@@ -44,7 +44,7 @@ class RunFacts:
 def ended(connect: Connect, contract: DagContract, run: RunFacts) -> Deadline | None:
     """Note that a run has ended well. Returns the newest deadline that was told as missed and whose data is there now.
 
-    A run that somebody started by hand has no row in the history, but it may bring what is waited for.
+    A run that somebody started by hand has no row in the history, but it may be late too, and may bring what is waited for.
     """
     kind, name = DAG_KINDS[type(contract)], name_of(contract)
     with connected(connect("warehouse_loader")) as session:
@@ -55,11 +55,13 @@ def ended(connect: Connect, contract: DagContract, run: RunFacts) -> Deadline | 
         limit = contract.deadline.after_queueing
         if limit is None:
             return None
+        # Counted from its start, it is only sure to be late; what is late from its queueing on, Airflow has told.
+        due_at = run.started_at + limit
         if run.counts:
-            # Counted from its start, it is only sure to be late; what is late from its queueing on, Airflow has told.
-            due_at = run.started_at + limit
             deadlines.reach(session, (kind, name, _RULE, run.about), due_at, run.run_id, at, met=at <= due_at)
         there = deadlines.over(session, kind, name, _RULE, at, _up_to(kind, run))
+    if not there and not run.counts and at > due_at:
+        return Deadline(kind, name, _RULE, run.about, run.run_id, due_at, False, at, None, None)
     return there[-1] if there else None
 
 

@@ -46,7 +46,7 @@ select max(at) as at, (array_agg(run_id order by at desc))[1] as run_id, count(*
 """
 _MARTS = """
 select published_at as at, run_id, coalesce(built_from, '{}') as built_from from ledger.publication
- where transform = %(name)s and published_at >= %(since)s order by published_at
+ where transform = %(name)s
 """
 # A delivery sends what its view read then: the tables of one publication.
 _DELIVERIES = """
@@ -54,11 +54,7 @@ select s.finished_at as at, s.run_id, coalesce(p.built_from, '{}') as built_from
   from ledger.sync_run s
   join ledger.publication p
     on p.publication_id = substring(s.model_version from '^activation_v([0-9]+)[.]')::bigint
- where s.sync = %(name)s and s.status = 'delivered' and s.finished_at >= %(since)s order by s.finished_at
-"""
-_SERVING = """
-select published_at as at, run_id, coalesce(built_from, '{}') as built_from from ledger.publication
- where transform = %(name)s and dropped_at is null order by publication_id desc limit 1
+ where s.sync = %(name)s and s.status = 'delivered'
 """
 _OF_RUN = {
     "transform": "select max(published_at) as at from ledger.publication where transform = %(name)s and run_id = %(run_id)s",
@@ -90,15 +86,22 @@ def raw(session: Session, source: str, streams: Sequence[str], end: datetime) ->
 def published(session: Session, kind: str, name: str, since: datetime) -> list[Reached]:
     """Publications of a transform, or deliveries of a sync (kind `activate`), since a moment, the first one first."""
     query = _MARTS if kind == "transform" else _DELIVERIES
-    return [Reached(**row) for row in rows_of(session, query, {"name": name, "since": since})]
+    rows = rows_of(
+        session,
+        f"select * from ({query}) as each where at >= %(since)s order by at",
+        {"name": name, "since": since},
+    )
+    return [Reached(**row) for row in rows]
 
 
 def seen_now(session: Session, kind: str, name: str) -> Reached | None:
     """What consumers of a transform or a sync have at this moment; None when they never had anything."""
-    if kind == "transform":
-        found = rows_of(session, _SERVING, {"name": name})
-    else:
-        found = rows_of(session, _DELIVERIES, {"name": name, "since": "-infinity"})[-1:]
+    query = (
+        f"{_MARTS} and dropped_at is null order by publication_id desc limit 1"
+        if kind == "transform"
+        else f"{_DELIVERIES} order by s.sync_run_id desc limit 1"
+    )
+    found = rows_of(session, query, {"name": name})
     return Reached(**found[0]) if found else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,10 @@ def test_backfills_and_runs_by_hand_leave_no_row_but_bring_what_is_waited_for(
     pull(pipeline, now)
     there = run_deadlines.ended(pipeline.connect, model, facts("by hand", now, "manual"))
     assert there is not None and there.run_id == "late"
+    slow = facts("slow", now, "manual")
+    slow = replace(slow, started_at=slow.started_at - timedelta(hours=1))
+    there = run_deadlines.ended(pipeline.connect, model, slow)
+    assert there is not None and there.run_id == "slow", "it was late as well, and somebody waited for it"
     assert pipeline.at_warehouse("select run_id from ledger.deadline") == [("late",)]
 
 
