@@ -143,7 +143,7 @@ def _channels(contract: DagContract, *, failed: bool) -> list[str]:
 
 
 def _base_url() -> str:
-    return str(conf.get("api", "base_url")).rstrip("/")
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")
 
 
 def _moment(text: Any) -> datetime:

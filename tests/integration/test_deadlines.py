@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -15,6 +20,7 @@ from include.core.contracts import SourceContract, TransformContract
 from include.core.interval import Interval
 from include.flows import deadlines, run_deadlines
 from include.flows.run_deadlines import RunFacts
+from include.stack.home import PROJECT_ROOT
 from include.warehouse import reached
 from include.warehouse.connect import connected
 from tests.support.pipeline import Pipeline, answers
@@ -322,3 +328,76 @@ def test_a_component_is_told_once_until_it_lives_again(pipeline: Pipeline, now: 
         deadlines.alive(pipeline.connect, "triggerer", healthy=True, since=now + timedelta(minutes=10))
         is None
     )
+
+
+_CALLED_BACK = """
+import asyncio, json, sys
+from plugins.tasks.deadlines import missed_deadline
+
+for context in json.loads(sys.argv[1]):
+    asyncio.run(missed_deadline("ingest", "depot", context))
+"""
+
+
+def test_who_is_told_when_airflow_finds_a_run_late(
+    pipeline: Pipeline, now: datetime, say: Callable[..., None], tmp_path: Path
+) -> None:
+    """Nobody of a backfill; of a run that has failed those who did not hear of the failure; else engineers and consumers."""
+    say(sources={"depot": depot(alerts={**ANYBODY, "on_failure": ["engineers"]})})
+    midnight = now.replace(hour=0, minute=0)
+
+    def context(run_id: str, run_type: str, state: str, days: int) -> dict[str, Any]:
+        end = (midnight - timedelta(days=days)).isoformat()
+        run = {
+            "dag_id": "ingest__depot",
+            "dag_run_id": run_id,
+            "run_type": run_type,
+            "state": state,
+            "run_after": end,
+        }
+        run |= {"data_interval_end": end, "queued_at": end, "start_date": None}
+        return {"dag_run": run, "deadline": {"id": "x", "deadline_time": end}}
+
+    contexts = [
+        context("past", "backfill", "running", 3),
+        context("broken", "scheduled", "failed", 2),
+        context("slow", "scheduled", "running", 1),
+        context("by hand", "manual", "running", 0),
+    ]
+    channels = {
+        f"AIRFLOW_CONN_{name.upper()}": json.dumps(
+            {"conn_type": "apprise", "extra": {"config": {"path": f"alertlog://{tmp_path}/{name}"}}}
+        )
+        for name in ("engineers", "consumers")
+    }
+    stores = {
+        f"AIRFLOW_CONN_{name.upper()}": pipeline.connect(name).postgres_uri()
+        for name in ("warehouse_loader", "warehouse_developer")
+    }
+    called = subprocess.run(
+        [sys.executable, "-c", _CALLED_BACK, json.dumps(contexts)],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW_CONFIG": str(PROJECT_ROOT / "airflow.cfg"),
+            "MILLRACE_CONTRACTS": str(tmp_path),
+            **channels,
+            **stores,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert called.returncode == 0, called.stderr[-2000:]
+    heard = {
+        name: re.findall(r"^  Run: +(.*)$", (tmp_path / name).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in ("engineers", "consumers")
+    }
+    assert heard == {"engineers": ["slow", "by hand"], "consumers": ["broken", "slow", "by hand"]}
+    kept = pipeline.at_warehouse(
+        "select run_id, met, told_at is not null from ledger.deadline order by about"
+    )
+    assert kept == [("broken", False, True), ("slow", False, True)]
