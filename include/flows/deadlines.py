@@ -106,10 +106,10 @@ class _Watched:
                 deadlines.reach(
                     self.session, row.key, row.due_at, there.run_id, there.at, met=there.at <= row.due_at
                 )
-            elif row.due_at <= self.now and not (
-                row.met is None and row.rule != "at" and self._has_run(ends)
-            ):
-                missed = deadlines.miss(self.session, row.key, row.due_at) if row.met is None else row
+            elif row.met is False:
+                missed = row
+            elif row.due_at <= self.now and (row.rule == "at" or not self._has_run(ends)):
+                missed = deadlines.miss(self.session, row.key, row.due_at)
         # After a time in which nobody watched, only the last one is news.
         if missed and missed.told_at is None:
             yield Finding(self.contract, missed, False, self._what_is_late(missed))
@@ -127,12 +127,7 @@ class _Watched:
         what = f"the data of source {source} is of {as_of:%Y-%m-%d %H:%M:%S} UTC"
         if self.now - as_of <= limit:
             if rows := deadlines.over(self.session, self.kind, self.name, "freshness", self.now):
-                yield Finding(
-                    self.contract,
-                    rows[-1],
-                    True,
-                    f"the data of source {source} is of {as_of:%Y-%m-%d %H:%M:%S} UTC",
-                )
+                yield Finding(self.contract, rows[-1], True, what)
             return
         waiting = deadlines.unreached(self.session, self.kind, self.name, "freshness", self.now - MEMORY)
         key = (self.kind, self.name, "freshness", as_of.isoformat())

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from include.cli.main import app
 from include.core.contracts import SourceContract, TransformContract
 from include.core.interval import Interval
 from include.flows import deadlines, run_deadlines
@@ -158,7 +160,9 @@ def test_a_contract_that_says_another_time_is_judged_by_that_only(
     assert [rule for rule, *_ in rows(pipeline)] == ["after_queueing"]
 
 
-def test_percentages(pipeline: Pipeline) -> None:
+def test_percentages_by_month_and_what_was_missed(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for day, met in enumerate((True, True, False, None), start=1):
         pipeline.at_warehouse(
             "insert into ledger.deadline (kind, name, rule, about, due_at, met)"
@@ -173,6 +177,14 @@ def test_percentages(pipeline: Pipeline) -> None:
     (month,) = months
     assert (month["met"], month["missed"], float(month["percent_met"])) == (2, 1, 66.7)
     assert [row["rule"] for row in missed] == ["at", "freshness"]
+    reader = pipeline.connect("warehouse_developer").postgres_uri()
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_DEVELOPER", reader)
+    shown = CliRunner().invoke(app, ["deadlines", "--month", "2026-11"])
+    assert shown.exit_code == 0, shown.output
+    lines = [line.split() for line in shown.output.splitlines()]
+    assert ["2026-11", "ingest", "depot", "at", "2", "1", "66.7"] in lines
+    assert ["2026-11-03", "10:00", "ingest", "depot", "at", "not", "yet"] in lines
+    assert CliRunner().invoke(app, ["deadlines", "nothing"]).output.startswith("no deadline has passed yet")
 
 
 def test_a_run_that_never_began_is_told_and_one_under_way_is_not(

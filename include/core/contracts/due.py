@@ -28,8 +28,7 @@ class Due:
 def end_before(schedule: Schedule, moment: datetime) -> datetime | None:
     """The end of the last interval that ended before this moment; None when none had."""
     end = _boundary_before(schedule, moment)
-    first_day = datetime.combine(schedule.start, time.min, timezone.utc)
-    return end if _boundary_before(schedule, end) >= first_day else None
+    return end if _boundary_before(schedule, end) >= _first_day(schedule) else None
 
 
 def starts(schedule: Schedule, end: datetime, now: datetime) -> list[datetime]:
@@ -58,7 +57,7 @@ def dues(deadline: Deadline, schedules: Mapping[str, Schedule], after: datetime)
         return
     for source, schedule in schedules.items():
         assert deadline.after_queueing is not None
-        end = after - deadline.after_queueing
+        end = max(after - deadline.after_queueing, _first_day(schedule))
         while True:
             end = _boundary_after(schedule, end)
             if end_before(schedule, _boundary_after(schedule, end)) is not None:
@@ -71,6 +70,10 @@ def _at(at: str, schedules: Mapping[str, Schedule], after: datetime) -> Iterator
         ends = ends_by(at, schedules, after)
         if any(end >= time_before(at, after) for end in ends.values()):
             yield Due(after.isoformat(), after, ends)
+
+
+def _first_day(schedule: Schedule) -> datetime:
+    return datetime.combine(schedule.start, time.min, timezone.utc)
 
 
 def _boundary_before(schedule: Schedule, moment: datetime) -> datetime:
