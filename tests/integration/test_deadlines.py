@@ -298,6 +298,34 @@ def test_marts_are_late_until_they_are_built_from_the_days_data(
     assert [over for rule, over, _ in judge(pipeline, now) if rule == "at"] == [True]
 
 
+def test_a_sync_is_late_until_it_has_delivered_the_days_data(
+    pipeline: Pipeline, now: datetime, say: Callable[..., None]
+) -> None:
+    sync = marts(transform="depot", sync="crm", model="contacts", key="id", mapping={"id": "id"})
+    sync |= {"destination": {"type": "postgres", "connection": "crm", "table": "crm.contacts", "key": "id"}}
+    del sync["sources"], sync["select"]
+    late = {"deadline": {"at": "11:00"}, "freshness": "12h", "alerts": ANYBODY}
+    say(sources={"depot": depot()}, transforms={"depot": marts()}, syncs={"crm": sync | late})
+
+    def deliver(status: str) -> None:
+        pipeline.at_warehouse(
+            "insert into ledger.sync_run (sync, run_id, model_version, status, finished_at, read, unchanged, creates,"
+            " updates, held) select 'crm', %s, format('activation_v%%s.contacts', max(publication_id)), %s,"
+            " clock_timestamp(), 0, 0, 0, 0, 0 from ledger.publication", status, status,
+        )  # fmt: skip
+
+    judge(pipeline, now - timedelta(hours=2))
+    pull(pipeline, now.replace(hour=0, minute=0) - timedelta(days=1))
+    publish(pipeline, "yesterday's")
+    deliver("delivered")
+    pull(pipeline, now.replace(hour=0, minute=0))
+    publish(pipeline, "today's")
+    deliver("failed")
+    assert [(rule, over) for rule, over, _ in judge(pipeline, now)] == [("at", False), ("freshness", False)]
+    deliver("delivered")
+    assert [(rule, over) for rule, over, _ in judge(pipeline, now)] == [("at", True), ("freshness", True)]
+
+
 def test_freshness_counts_from_the_data_and_not_from_green_runs(
     pipeline: Pipeline, now: datetime, say: Callable[..., None]
 ) -> None:
