@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG, CronDataIntervalTimetable
 
-from include.core.contracts.upkeep import Upkeep
+from include.core.contracts.load import upkeep
 from plugins.tasks import maintain
 from plugins.tasks.dag import dag_arguments
 
 with DAG(
-    **dag_arguments(Upkeep()),
-    schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
+    **dag_arguments(upkeep()),
+    schedule=CronDataIntervalTimetable("*/5 * * * *", "UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
 ):
     maintain.look_after_incidents()
+    maintain.watch_deadlines()

@@ -16,7 +16,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 def move_deadlines(dagrun: Any, new_queued_at: datetime, session: Any) -> None:
-    """Move the deadlines of a run that were not missed yet. All of ours count from the time of queueing."""
+    """Move the deadlines of a run that were not missed yet. All that Airflow keeps for us count from the queueing."""
     if dagrun.queued_at is None:
         return
     for deadline in session.query(Deadline).filter_by(dagrun_id=dagrun.id, missed=False):

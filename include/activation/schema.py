@@ -75,6 +75,7 @@ comment on table ledger.sync_in_flight is
     'Keys handed to a destination without an answer yet; after a crash they may have arrived or not.';
 
 grant select, insert, update on ledger.sync_run, ledger.sync_record to millrace_activator;
+grant select on ledger.sync_run to millrace_loader;
 grant select, insert, update, delete on ledger.sync_in_flight to millrace_activator;
 grant select on ledger.sync_run, ledger.sync_record, ledger.sync_in_flight to millrace_developer;
 """

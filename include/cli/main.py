@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from include.cli import (
     contract,
+    deadlines,
     demo,
     discover,
     incidents,
@@ -81,6 +82,7 @@ for _module in (
     demo,
     runs,
     incidents,
+    deadlines,
     quarantine,
     replay,
     discover,

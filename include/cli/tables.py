@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from include.flows.replay_plan import StreamPlan
     from include.warehouse.rebuild import Rebuilt
 
+#: Columns of text; all others are numbers.
+_WORDS = frozenset(
+    "source stream sync status books table loads raw key state breaks severity what month contract deadline run".split()
+) | {"brings back", "since (UTC)", "since", "acknowledged", "over", "missed at", "there since"}
 _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged", "deleted", "rejected")
 
 
@@ -102,6 +106,25 @@ def incidents_table(found: list[Incident]) -> Table:
     return table
 
 
+def months_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `ledger.deadline_month`, one line each."""
+    table = _table("month", "contract", "deadline", "met", "missed", "met %")
+    for row in rows:
+        counts = (_number(row["met"]), _number(row["missed"]), f"{row['percent_met']:.1f}")
+        table.add_row(f"{row['month']:%Y-%m}", f"{row['kind']} {row['name']}", row["rule"], *counts)
+    return table
+
+
+def missed_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `ledger.deadline` that were missed, one line each."""
+    table = _table("missed at", "contract", "deadline", "there since", "run")
+    for row in rows:
+        since = f"{row['reached_at']:%Y-%m-%d %H:%M}" if row["reached_at"] else "not yet"
+        contract = f"{row['kind']} {row['name']}"
+        table.add_row(f"{row['due_at']:%Y-%m-%d %H:%M}", contract, row["rule"], since, row["run_id"] or "")
+    return table
+
+
 def show(table: Table) -> None:
     """Print a table; where the output is no terminal, wide enough for every column."""
     console = Console()
@@ -112,25 +135,8 @@ def show(table: Table) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    words = (
-        "source",
-        "stream",
-        "sync",
-        "status",
-        "books",
-        "table",
-        "brings back",
-        "loads",
-        "raw",
-        "key",
-        "state",
-        "since (UTC)",
-        "breaks",
-        "severity",
-        "what",
-    )
     for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=True)
     return table
 
 

@@ -1,8 +1,8 @@
 """Incidents: one for each cause. Told once, counted when it comes again, escalated when nobody has it, told when it is over.
 
-    tell   something went wrong      over   a run has succeeded      look   what no run looks after
+    tell   something went wrong      over, late_over   a run has succeeded, data is there      look   what no run looks after
 
-The first two never raise: no alert is worth a run. One goes out also when the ledger cannot keep it.
+All but the last never raise: no alert is worth a run. One goes out also when the ledger cannot keep it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,17 @@ def over(kind: str, name: str, run_id: str, connect: Connect, *, backfill: bool 
         log.warning("whether this ends an incident is not known, the ledger cannot be asked: %s", error)
         return
     _told_over(ended, contract, f"run {run_id}", connect)
+
+
+def late_over(kind: str, name: str, rule: str, by: str, connect: Connect) -> None:
+    """End the incident that data is late or too old, and tell who was told of it. :param by: with what it is over."""
+    try:
+        with connected(connect(_CONNECTION)) as session:
+            ended = incidents.resolve_late(session, kind, name, rule, by)
+    except Exception as error:
+        log.warning("whether this ends an incident is not known, the ledger cannot be asked: %s", error)
+        return
+    _told_over(ended, messages.contract_of(kind, name), by, connect)
 
 
 def _told_over(ended: Sequence[Incident], contract: DagContract, by: str, connect: Connect) -> None:

@@ -15,9 +15,8 @@ from include.core.contracts import (
 )
 from include.core.contracts.affected import affected
 from include.core.contracts.common import DagContract
-from include.core.contracts.load import KINDS
+from include.core.contracts.load import KINDS, name_of, upkeep
 from include.core.contracts.still import StillSaid, still_said
-from include.core.contracts.upkeep import Upkeep
 from include.core.errors import ContractError
 from include.core.incident import Incident, Trouble
 from include.flows.status import Connect, last_good, rejected
@@ -34,7 +33,7 @@ _NAMED = 5
 def contract_of(kind: str, name: str) -> DagContract:
     """What the contract says; where it has faults, which may be what broke, what it still says."""
     if kind not in _CONTRACTS:
-        return Upkeep()
+        return upkeep()
     contract = _CONTRACTS[kind]
     path = contracts_folder() / KINDS[contract][0] / f"{name}.yaml"
     try:
@@ -50,7 +49,7 @@ def contract_named(dag_id: str) -> DagContract:
     """
     kind, _, name = dag_id.partition("__")
     if dag_id == "maintain":
-        return Upkeep()
+        return upkeep()
     if kind not in _CONTRACTS:
         allowed = f"maintain, or one of {', '.join(_CONTRACTS)}, two underscores, and the name of a contract"
         raise ContractError("no contract makes this DAG", received=dag_id, allowed=allowed)
@@ -157,4 +156,4 @@ def as_of(trouble: Trouble, connect: Connect) -> datetime | None:
 def kind_and_name(contract: DagContract) -> tuple[str, str]:
     """Of a contract of a source, transform or sync, as the ledger has them."""
     kind = next(kind for kind, one in _CONTRACTS.items() if isinstance(contract, one))
-    return kind, getattr(contract, KINDS[_CONTRACTS[kind]][1])
+    return kind, name_of(contract)

@@ -13,7 +13,7 @@ from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.core.errors import GateFailed, TerminalError
 from include.quality import gate, suites
-from include.warehouse import ledger, marts
+from include.warehouse import ledger, marts, reached
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.transform")
@@ -35,6 +35,7 @@ class Transform:
         schemas = frozenset(str(node["schema"]) for node in self._nodes() if node["resource_type"] == "model")
         with connected(self._transformer()) as session:
             marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
+            reached.note_built_from(session, self.contract.transform, self.run_id, self.contract.sources)
 
     def audit(self, schema: str, table: str) -> gate.Verdict:
         """Judge one table of the candidate by its suite.

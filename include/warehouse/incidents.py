@@ -45,11 +45,11 @@ update ledger.incident set escalated_at = clock_timestamp()
    and severity = 'critical' and told_at <= clock_timestamp() - %s
 returning {_COLUMNS}
 """
-# A run that publishes with a warning is not the end of its own warning; a raw table that was found to differ from its source
-# is put right by a load that finds them equal, and by no other.
+# Lateness ends when the data is there (`resolve_late`). A run that publishes with a warning is not the end of its own
+# warning. A raw table that differed from its source is put right by a load that finds them equal, and by no other.
 _RESOLVE = f"""
 update ledger.incident as i set resolved_at = clock_timestamp(), resolved_by = 'run ' || %(run_id)s::text
- where kind = %(kind)s and name = %(name)s and not backfill and resolved_at is null
+ where kind = %(kind)s and name = %(name)s and not backfill and resolved_at is null and event <> 'missed_deadline'
    and (event <> 'warning' or run_id <> %(run_id)s)
    and not (kind = 'ingest' and cause like 'balance: %%' and exists (
         select from (select distinct on (r.stream) r.differing
@@ -114,6 +114,15 @@ def resolve(session: Session, kind: str, name: str, run_id: str, *, backfill: bo
             return _incidents(session, _RESOLVE, told)
         ids = [row[0] for row in session.execute(_RESOLVE_BACKFILL.encode(), told)]
         return [one for each in ids for one in close(session, each, f"run {run_id}", "")]
+
+
+def resolve_late(session: Session, kind: str, name: str, rule: str, by: str) -> list[Incident]:
+    """The incident of a deadline or of an age, which the data that is there now ends."""
+    query = (
+        "update ledger.incident set resolved_at = clock_timestamp(), resolved_by = %s where kind = %s and name = %s"
+        f" and event = 'missed_deadline' and cause = %s and not backfill and resolved_at is null returning {_COLUMNS}"
+    )
+    return _incidents(session, query, (by, kind, name, rule))
 
 
 def open_incidents(session: Session) -> list[Incident]:

@@ -141,6 +141,35 @@ create table if not exists ledger.reconciliation (
     primary key (load_id, stream)
 );
 
+-- One row a deadline that a run, or the data of an interval, had; or a time for which data was too old (freshness), or a part of
+-- Airflow was not alive: `about` says which. met: null while it is still ahead, or while a run is under way that Airflow watches.
+-- reached_at: when consumers had the data, null while they have not. failed_at: a failure of its run was told since then.
+create table if not exists ledger.deadline (
+    kind         text not null,
+    name         text not null,
+    rule         text not null check (rule in ('at', 'after_queueing', 'freshness', 'alive')),
+    about        text not null,
+    run_id       text,
+    due_at       timestamptz not null,
+    met          boolean,
+    reached_at   timestamptz,
+    failed_at    timestamptz,
+    told_at      timestamptz,
+    recovered_at timestamptz,
+    primary key (kind, name, rule, about)
+);
+create index if not exists deadline_unreached on ledger.deadline (kind, name, due_at) where reached_at is null;
+
+-- How many deadlines were met, by month (UTC) in which they fell due.
+create or replace view ledger.deadline_month as
+select kind, name, rule, date_trunc('month', due_at at time zone 'UTC')::date as month,
+       count(*) filter (where met) as met, count(*) filter (where not met) as missed,
+       round(100.0 * count(*) filter (where met) / count(*), 1) as percent_met
+  from ledger.deadline
+ where met is not null and rule in ('at', 'after_queueing')
+ group by 1, 2, 3, 4;
+
+grant select on ledger.deadline, ledger.deadline_month to millrace_developer, millrace_analyst;
 grant select on ledger.load, ledger.watermark, ledger.lease
     to millrace_transformer, millrace_activator, millrace_developer, millrace_analyst;
 -- Its failures hold examples of rows, so only those see it who may read raw.
@@ -157,8 +186,19 @@ create table if not exists ledger.publication (
     published_at   timestamptz not null default clock_timestamp(),
     dropped_at     timestamptz
 );
-grant select on ledger.publication to millrace_activator, millrace_developer, millrace_analyst;
+-- How far the sources' streams were in raw when its build began: {source: {stream: {committed, newest}}}.
+alter table ledger.publication add column if not exists built_from jsonb;
+grant select on ledger.publication to millrace_loader, millrace_activator, millrace_developer, millrace_analyst;
 grant select, insert, update on ledger.publication to millrace_transformer;
+
+-- The run that builds a transform's candidate, and what it is built from.
+create table if not exists ledger.candidate (
+    transform  text primary key,
+    run_id     text not null,
+    built_from jsonb not null,
+    begun_at   timestamptz not null default clock_timestamp()
+);
+grant select, insert, update on ledger.candidate to millrace_transformer;
 
 -- What the gate found in each table of a candidate.
 create table if not exists ledger.gate_result (

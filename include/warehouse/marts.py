@@ -102,8 +102,10 @@ def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[in
             raise _nothing(transform, run_id, owners)
         relations = _passed_candidate(session, transform, run_id)
         row = session.execute(
-            "insert into ledger.publication (transform, run_id, relations) values (%s, %s, %s) returning publication_id",
-            (transform, run_id, json.dumps(relations)),
+            "insert into ledger.publication (transform, run_id, relations, built_from) values (%s, %s, %s,"
+            " (select built_from from ledger.candidate c where c.transform = %s and c.run_id = %s))"
+            " returning publication_id",
+            (transform, run_id, json.dumps(relations), transform, run_id),
         ).fetchone()
         assert row is not None
         version = int(row[0])

@@ -6,7 +6,7 @@ from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.contracts import SyncContract
-from plugins.tasks import context
+from plugins.tasks import context, deadlines
 from plugins.tasks.errors import translated
 
 TRIGGER_FORM = {
@@ -67,3 +67,4 @@ def settle(sync: str) -> None:
         f"the books balance: {report.read} read = {report.delivered} delivered + {report.rejected} rejected"
         f" + {report.unchanged} unchanged + {report.unsent} unsent"
     )
+    deadlines.run_ended(context.contract(SyncContract, sync))

@@ -1,13 +1,11 @@
-"""Alerts, as Airflow calls for them: a task has failed for good, a run has succeeded, a run is late, a rule has warned."""
+"""Alerts, as Airflow calls for them: a task has failed for good, a run has succeeded, a rule has warned."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier, get_current_context
-from airflow.sdk.configuration import conf
 
 from include.core.errors import MillraceError
 from include.core.incident import Trouble, causes_of
@@ -93,30 +91,6 @@ def warn(kind: str, name: str, verdicts: Sequence[Verdict]) -> None:
         task.log_url,
     )
     tell(trouble, connect)
-
-
-async def missed_deadline(kind: str, name: str, context: dict[str, Any]) -> None:
-    """Tells a contract's channels that a run is later than agreed. Called by Airflow in the triggerer.
-
-    Only runs that somebody relies on count: a backfill does the past again and is never late.
-    """
-    run = context["dag_run"]
-    if run["run_type"] == "backfill":
-        return
-    link = f"{conf.get('api', 'base_url').rstrip('/')}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
-    due = context["deadline"]["deadline_time"]
-    reason = f"the run was queued at {run['queued_at']} and is {run['state']}; it should have ended by {due}"
-    await asyncio.to_thread(_send_missed, kind, name, run, reason, link)
-
-
-def _send_missed(kind: str, name: str, run: dict[str, Any], reason: str, link: str) -> None:
-    from include.flows.incidents import tell
-    from plugins.tasks.context import connect
-
-    run_id = run["dag_run_id"]
-    title = f"{run['dag_id']} missed its deadline"
-    # each late run by itself: it may have ended before this is told, and would then leave a cause open for the next
-    tell(Trouble(kind, name, "missed_deadline", (run_id,), title, reason, run_id, link), connect)
 
 
 def _original(error: Any) -> Any:

@@ -11,31 +11,22 @@ from airflow.sdk import (
     DAG,
     Asset,
     AssetAny,
-    AsyncCallback,
     CronDataIntervalTimetable,
-    DeadlineAlert,
-    DeadlineReference,
     task,
 )
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.core.contracts import SourceContract, SyncContract, TransformContract, load_one
+from include.core.contracts import SyncContract, TransformContract, load_one
 from include.core.contracts.common import DagContract, Schedule
-from include.core.contracts.load import contract_files
+from include.core.contracts.load import DAG_KINDS, contract_files, name_of
 from include.core.contracts.still import StillSaid, still_said
 from include.core.contracts.upkeep import Upkeep
 from include.core.errors import ContractError
-from plugins.tasks.alerts import FailureAlert, missed_deadline
+from plugins.tasks.alerts import FailureAlert
+from plugins.tasks.deadlines import FailureNoted, deadline_alert
 from plugins.tasks.docs import documentation
 
 C = TypeVar("C", bound=DagContract)
-#: Kind of DAG and name field of each kind of contract.
-KINDS: dict[type[DagContract], tuple[str, str]] = {
-    SourceContract: ("ingest", "source"),
-    TransformContract: ("transform", "transform"),
-    SyncContract: ("activate", "sync"),
-    Upkeep: ("maintain", "name"),
-}
 
 
 def raw_asset(source: str) -> Asset:
@@ -63,8 +54,7 @@ def marts_asset(transform: str) -> Asset:
 
 def dag_arguments(contract: DagContract) -> dict[str, Any]:
     """The arguments of `DAG` that follow from any contract."""
-    kind, name_field = KINDS[type(contract)]
-    name = getattr(contract, name_field)
+    kind, name = DAG_KINDS[type(contract)], name_of(contract)
     return {
         "dag_id": kind if isinstance(contract, Upkeep) else f"{kind}__{name}",
         "description": contract.description,
@@ -78,13 +68,13 @@ def dag_arguments(contract: DagContract) -> dict[str, Any]:
             "retry_delay": contract.retry.delay,
             "retry_exponential_backoff": True,
             "execution_timeout": contract.task_timeout,
-            "on_failure_callback": [FailureAlert(kind, name)],
+            "on_failure_callback": [
+                FailureAlert(kind, name),
+                # Airflow knows by itself whether a run whose deadline it watches has failed.
+                *([FailureNoted(kind, name)] if contract.deadline.at else ()),
+            ],
         },
-        "deadline": DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=contract.deadline.after_queueing,
-            callback=AsyncCallback(missed_deadline, {"kind": kind, "name": name}),
-        ),
+        "deadline": deadline_alert(contract),
     }
 
 
@@ -104,7 +94,7 @@ def contracts_or_faults(kind: type[C], build: Callable[[C], DAG]) -> Iterator[DA
 
 def _broken_dag(contract_kind: type[DagContract], path: Path, faults: str) -> DAG:
     """Turns red when its pipeline was due, and tells those who rely on it: else all would just stay as it is, in silence."""
-    kind, name, said = KINDS[contract_kind][0], path.stem, still_said(path)
+    kind, name, said = DAG_KINDS[contract_kind], path.stem, still_said(path)
     with DAG(
         dag_id=f"{kind}__{name}",
         description="Its contract has faults, and nothing runs until they are corrected.",

@@ -48,10 +48,12 @@ def documentation(contract: DagContract) -> str:
     facts = {
         "Owner": f"{contract.owner.team} ({contract.owner.contact})",
         "Consumers": ", ".join(contract.consumers) or "none named",
-        "Deadline": f"{_in_words(contract.deadline.after_queueing)} after a run was queued",
+        "Deadline": _deadline(contract),
         "Alerts": _channels(contract),
         **_escalation(contract),
     }
+    if freshness := getattr(contract, "freshness", None):
+        facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
     parts = [
         contract.description,
         "\n".join(f"- **{name}:** {fact}" for name, fact in facts.items()),
@@ -64,6 +66,12 @@ def documentation(contract: DagContract) -> str:
         *(_streams(contract) if isinstance(contract, SourceContract) else ()),
     ]
     return "\n\n".join(parts)
+
+
+def _deadline(contract: DagContract) -> str:
+    if contract.deadline.after_queueing is None:
+        return f"consumers have its data by {contract.deadline.at}"
+    return f"{_in_words(contract.deadline.after_queueing)} after a run was queued"
 
 
 def _in_words(duration: timedelta) -> str:

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipExcept
 
 from include.core.contracts import SourceContract
 from include.core.lanes import LANES, shared_out, title
-from plugins.tasks import alerts, context
+from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
@@ -224,3 +224,4 @@ def close(source: str) -> None:
     held = flow.close(_run(source), _load_id())
     if held:
         print(f"held back by their audit: {', '.join(held)}")
+    deadlines.run_ended(context.contract(SourceContract, source))

@@ -12,7 +12,7 @@ from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, Loa
 
 from include.core.contracts import TransformContract
 from include.core.errors import TerminalError
-from plugins.tasks import alerts, context
+from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
 
 if TYPE_CHECKING:
@@ -134,3 +134,4 @@ def publish(name: str, asset: Asset) -> None:
         "rows": relations,
         "backfill": context.only_backfilled(),
     }
+    deadlines.run_ended(context.contract(TransformContract, name))

@@ -132,6 +132,8 @@ def test_a_transform_gates_what_its_contract_selects_with_or_without_a_suite(
     (tmp_path / "dbt_project" / "target" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     contract = tmp_path / "include" / "contracts" / "transforms" / "shop.yaml"
     text = contract.read_text(encoding="utf-8").replace("\nselect:", "\nexclude: [fct_web_sessions]\nselect:")
+    # a time of day, which Airflow knows nothing of
+    text = text.replace("  after_queueing: 30m\n", '  at: "10:00 Europe/Berlin"\n')
     contract.write_text(text, encoding="utf-8")
 
     changed = parse(tmp_path)
@@ -140,6 +142,8 @@ def test_a_transform_gates_what_its_contract_selects_with_or_without_a_suite(
         found["dags"]["transform__shop"]["graph"]["tasks"]["gate"]["mapped"] for found in (report, changed)
     )
     assert set(now) == {*before, "marts.fct_new"} - {"marts.fct_web_sessions"}
+    assert changed["dags"]["transform__shop"]["deadlines"] == 0
+    assert policy.faults("transform__shop", changed["dags"]["transform__shop"]) == []
 
 
 def test_without_a_dbt_manifest_only_transforms_are_missing(

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from include.core.interval import parse_duration
+from include.core.time_of_day import parse_time_of_day
 
 
 class Model(BaseModel):
@@ -85,6 +86,11 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _time_of_day(value: str) -> str:
+    parse_time_of_day(value)
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_to_duration)]
 Day = Annotated[date, BeforeValidator(_to_date)]
 Moment = Annotated[datetime, BeforeValidator(_to_moment)]
@@ -93,6 +99,7 @@ Share = Annotated[float, BeforeValidator(_no_flag), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(_no_flag)]
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 
 class Accepted(Model):
@@ -140,7 +147,9 @@ class Alerts(Model):
     """Airflow connections (type apprise) that are told, one message for each incident."""
 
     on_failure: tuple[Text, ...] = Field(default=(), description="Told when a run has failed.")
-    on_missed_deadline: tuple[Text, ...] = Field(default=(), description="Told when a run is late.")
+    on_missed_deadline: tuple[Text, ...] = Field(
+        default=(), description="Told when data is late or too old, and when that is over."
+    )
     on_warning: tuple[Text, ...] = Field(
         default=(), description="Told when data was published although a rule of severity warning failed."
     )
@@ -199,9 +208,25 @@ class Schedule(Model):
 
 
 class Deadline(Model):
-    """How long after it was queued a run may take before people are told."""
+    """When data is late: so long after its run was queued, or at a time of day that people agreed on. One of the two."""
 
-    after_queueing: Duration = Field(description="How long after it was queued a run may take.")
+    after_queueing: Duration | None = Field(
+        default=None, description="How long after it was queued a run may take."
+    )
+    at: TimeOfDay | None = Field(
+        default=None,
+        description="By when, on each day, consumers have the data of the last interval that ended before: `10:00"
+        " Europe/Berlin`; UTC when no zone is named.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Deadline:
+        faults = Faults()
+        if (self.after_queueing is None) == (self.at is None):
+            given = [name for name in ("after_queueing", "at") if getattr(self, name) is not None]
+            faults.add("after_queueing", received=given or None, allowed="either after_queueing or at")
+        faults.raise_any()
+        return self
 
 
 class Retry(Model):
@@ -227,6 +252,6 @@ class DagContract(Model):
         default=(), description="Tags of the DAG in the UI, beside those of its kind."
     )
     alerts: Alerts = Field(default=Alerts(), description="Who is told, and of what.")
-    deadline: Deadline = Field(description="When a run counts as late.")
+    deadline: Deadline = Field(description="When its data counts as late.")
     retry: Retry = Field(default=Retry(), description="How tasks are tried again after a transient error.")
     task_timeout: Duration = Field(default=timedelta(hours=1), description="How long one task may take.")

@@ -9,12 +9,14 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from include.core.contracts.common import DagContract
+from include.core.contracts.common import Alerts, DagContract
 from include.core.contracts.document import read_document
 from include.core.contracts.faults import Document, Fault, FaultyContract, faults_of
 from include.core.contracts.source import SourceContract
+from include.core.contracts.still import still_said
 from include.core.contracts.sync import SyncContract
 from include.core.contracts.transform import TransformContract
+from include.core.contracts.upkeep import Upkeep
 from include.core.errors import ContractError
 
 C = TypeVar("C", bound=DagContract)
@@ -26,6 +28,14 @@ KINDS: dict[type[DagContract], tuple[str, str]] = {
     SyncContract: ("syncs", "sync"),
 }
 
+#: Kind of DAG of each kind of contract.
+DAG_KINDS: dict[type[DagContract], str] = {
+    SourceContract: "ingest",
+    TransformContract: "transform",
+    SyncContract: "activate",
+    Upkeep: "maintain",
+}
+
 
 @dataclass(frozen=True)
 class Read(Generic[C]):
@@ -33,6 +43,13 @@ class Read(Generic[C]):
 
     contract: C
     document: Document
+
+
+def name_of(contract: DagContract) -> str:
+    """The name of a contract, of any kind."""
+    if isinstance(contract, Upkeep):
+        return "maintain"
+    return str(getattr(contract, KINDS[type(contract)][1]))
 
 
 def contracts_folder() -> Path:
@@ -43,6 +60,19 @@ def contracts_folder() -> Path:
 def contract_files(kind: type[DagContract], folder: Path | None = None) -> list[Path]:
     """The files of one kind of contract, ordered by name."""
     return sorted(((folder or contracts_folder()) / KINDS[kind][0]).glob("*.yaml"))
+
+
+def upkeep() -> Upkeep:
+    """The contract of the DAG `maintain`: it tells all who are told of failed or late runs of any contract."""
+    said = [still_said(path).alerts for kind in KINDS for path in contract_files(kind)]
+    return Upkeep(
+        alerts=Alerts(
+            on_failure=tuple(dict.fromkeys(one for alerts in said for one in alerts.on_failure)),
+            on_missed_deadline=tuple(
+                dict.fromkeys(one for alerts in said for one in alerts.on_missed_deadline)
+            ),
+        )
+    )
 
 
 def load_all(kind: type[C], folder: Path | None = None) -> list[C]:

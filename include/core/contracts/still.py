@@ -36,11 +36,11 @@ def still_said(path: Path) -> StillSaid:
 
 
 def _taken(model: M, told: Any) -> M:
-    """The model with each of the told fields that is right by itself."""
+    """The model with each of the told fields that is right by itself, or as much of it as is."""
     for name, value in told.items() if isinstance(told, dict) else ():
         known = getattr(model, name, None)
-        with suppress(ValidationError):
-            model = model.model_validate(
-                {**dict(model), name: _taken(known, value) if isinstance(known, Model) else value}
-            )
+        for form in (value, _taken(known, value)) if isinstance(known, Model) else (value,):
+            with suppress(ValidationError):
+                model = model.model_validate({**dict(model), name: form})
+                break
     return model

@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from include.core.contracts.common import Count, DagContract, Faults, Identifier, Model, Number, Text
+from include.core.contracts.common import (
+    Count,
+    DagContract,
+    Duration,
+    Faults,
+    Identifier,
+    Model,
+    Number,
+    Text,
+)
 
 
 class PostgresDestination(Model):
@@ -47,6 +56,11 @@ class SyncContract(DagContract):
         discriminator="type", description="Where records go."
     )
     mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
+    freshness: Duration | None = Field(
+        default=None,
+        description="How old the data may be that the destination holds: since the newest row, and since the sources' last"
+        " committed interval. Watched also when nothing runs.",
+    )
     batch_size: Count = Field(default=500, ge=1, le=100_000, description="How many records go at once.")
     max_attempts: Count = Field(default=5, ge=1, description="Runs in which a rejected record is sent again.")
     max_change_share: Number = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from include.core.contracts.common import DagContract, Identifier, Text
+from include.core.contracts.common import DagContract, Duration, Identifier, Text
 
 
 class TransformContract(DagContract):
@@ -15,4 +15,9 @@ class TransformContract(DagContract):
         min_length=1, description="Built when one of these sources was published."
     )
     select: tuple[Text, ...] = Field(min_length=1, description="dbt selectors, such as `path:models`.")
+    freshness: Duration | None = Field(
+        default=None,
+        description="How old the data may be that consumers see: since the newest row, and since the sources' last committed"
+        " interval. Watched also when nothing runs.",
+    )
     exclude: tuple[Text, ...] = Field(default=(), description="dbt selectors of what is left out.")
