@@ -11,7 +11,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from include.cli import contract, demo, discover, local, privacy, replay, runs, slot, tools, warehouse
+from include.cli import (
+    contract,
+    demo,
+    discover,
+    local,
+    metrics,
+    privacy,
+    replay,
+    runs,
+    slot,
+    tools,
+    warehouse,
+)
 from include.core.errors import MillraceError
 
 
@@ -63,5 +75,5 @@ app = typer.Typer(
     """,
 )
 
-for _module in (local, demo, runs, replay, discover, contract, slot, privacy, tools, warehouse):
+for _module in (local, demo, runs, metrics, replay, discover, contract, slot, privacy, tools, warehouse):
     _module.register(app)

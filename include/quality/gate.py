@@ -24,7 +24,8 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Failure:
-    """One expectation that did not hold. `examples` are rows: their key, and the value where it is not personal data."""
+    """One expectation that did not hold. `examples` are rows: their key, and the value where it is not personal data.
+    `chart` shows how its figure came about, as a line of text."""
 
     rule: str
     severity: str
@@ -32,12 +33,14 @@ class Failure:
     checked: int | None
     examples: tuple[dict[str, Any], ...]
     observed: str
+    chart: str = ""
 
     def __str__(self) -> str:
         share = f": {self.unexpected} of {self.checked} rows" if self.unexpected is not None else ""
         observed = f" (observed {self.observed})" if self.observed else ""
         examples = "".join(f"\n      {example}" for example in self.examples)
-        return f"[{self.severity}] {self.rule}{share}{observed}{examples}"
+        chart = f"\n      {self.chart}" if self.chart else ""
+        return f"[{self.severity}] {self.rule}{share}{observed}{examples}{chart}"
 
 
 @dataclass(frozen=True)

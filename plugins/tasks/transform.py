@@ -121,7 +121,7 @@ def begin(name: str) -> None:
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
-    _transform(name).audit(schema, table)
+    _transform(name).audit(schema, table, backfill=context.only_backfilled())
 
 
 @task
