@@ -62,6 +62,8 @@ _SHARE = Scale(
     noise=0.5,
 )
 _PLAIN = Scale(lambda x: x, lambda y: y, least=0.1)
+# Of values that are whole numbers it jumps from one to the next.
+_QUANTILE = Scale(lambda x: x, lambda y: y, least=0.5)
 #: Every metric there is. `typical` is the mean when the outer twentieths count as the values at their edges; of a text the
 #: figures are those of its length, of a time those of its age.
 METRICS: dict[str, Scale] = {
@@ -75,9 +77,9 @@ METRICS: dict[str, Scale] = {
     "distinct": _logarithm(1, least=0.5),
     "typical": _PLAIN,
     "mean": _PLAIN,
-    "p05": _PLAIN,
-    "p50": _PLAIN,
-    "p95": _PLAIN,
+    "p05": _QUANTILE,
+    "p50": _QUANTILE,
+    "p95": _QUANTILE,
 }
 
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from include.core import chart
 from include.core.contracts.watch import Watch
-from include.core.control import METRICS, Figure, Judgement, Point, judge
+from include.core.control import METRICS, NEEDED, Figure, Judgement, Point, judge
 from include.core.manifest import Manifest, StreamManifest
 from include.flows.source_run import SourceRun
 from include.quality import gate
@@ -111,14 +111,15 @@ def observe(
     :param timezone: where a day begins. :param left_out: they are no history, and are not judged.
     :param datasets: how many datasets are judged in the same run.
     """
-    figures = list(figures)
-    past = {} if left_out else metrics.history(session, about, timezone)
-    judged = _judged(figures, past, about.at, watch, timezone, datasets, left_out)
+    figures, zone = list(figures), ZoneInfo(timezone)
+    wanted = [*watch.metrics, "interval"]
+    past = {} if left_out else metrics.history(session, about, zone, wanted)
+    judged = _judged(figures, past, about.at, watch, zone, datasets, left_out)
     metrics.record(session, about, judged)
     told = [(f, found) for f, found in judged if watch.tells(f.metric, f.column)]
     quiet = [found for f, found in told if f.metric == "rows" and found.state == "quiet"]
     if quiet:
-        log.info("%s: nothing to compare with yet, after %s batches", about.dataset, quiet[0].points)
+        log.info("%s: %s batches to compare with, %s are needed", about.dataset, quiet[0].points, NEEDED)
     failures = [
         _failure(figure, found, past[figure.metric, figure.column], watch.severity)
         for figure, found in told
@@ -132,26 +133,30 @@ def _judged(
     past: Mapping[tuple[str, str], list[Point]],
     at: datetime,
     watch: Watch,
-    timezone: str,
+    zone: ZoneInfo,
     datasets: int,
     left_out: bool,
 ) -> list[tuple[Figure, Judgement]]:
-    zone = ZoneInfo(timezone)
+    """What is said of each figure; of one that nobody is told of, that it is quiet."""
     family = datasets * max(1, sum(watch.tells(figure.metric, figure.column) for figure in figures))
 
     def one(figure: Figure) -> Judgement:
-        points = past.get((figure.metric, figure.column), [])
         return judge(
-            figure.metric, points, at, figure.value, figure.sample, zone=zone, judged=family, spread=figure.spread
+            figure.metric, past.get((figure.metric, figure.column), []), at, figure.value, figure.sample,
+            zone=zone, judged=family, spread=figure.spread,
         )  # fmt: skip
 
     # What was made in twice the time, or half of it, is another amount: by hand, or after an outage.
     interval = next((one(figure) for figure in figures if figure.metric == "interval"), None)
     unlike = interval is not None and interval.state == "out"
-    return [
-        (figure, Judgement("left_out", 0) if left_out or (unlike and METRICS[figure.metric].by_rows) else one(figure))
-        for figure in figures
-    ]  # fmt: skip
+
+    def said(figure: Figure) -> Judgement:
+        if left_out or (unlike and METRICS[figure.metric].by_rows):
+            return Judgement("left_out", 0)
+        told = figure.metric == "interval" or watch.tells(figure.metric, figure.column)
+        return one(figure) if told else Judgement("quiet", 0)
+
+    return [(figure, said(figure)) for figure in figures]
 
 
 def _about(

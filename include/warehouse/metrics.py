@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 
@@ -40,7 +41,7 @@ with runs as (
 )
 select m.metric, m.column_name, m.at, m.value, m.sample, m.spread, m.state
   from ledger.metric m join used using (at, run_id)
- where m.dataset = %(dataset)s
+ where m.dataset = %(dataset)s and m.metric = any(%(metrics)s)
  order by m.at
 """
 
@@ -55,18 +56,21 @@ class Run:
     at: datetime
 
 
-def history(session: Session, run: Run, zone: str) -> dict[tuple[str, str], list[Point]]:
+def history(
+    session: Session, run: Run, zone: ZoneInfo, metrics: Sequence[str]
+) -> dict[tuple[str, str], list[Point]]:
     """The figures from before a run that its own are held against, by metric and column, the oldest first.
 
-    :param zone: the time zone in which hours are the same.
+    :param zone: where hours are the same; times are of it. :param metrics: those that are wanted.
     """
     query = _HISTORY.format(published=_MARTS if run.load_id is None else _BATCHES)
     found: dict[tuple[str, str], list[Point]] = defaultdict(list)
     parameters = {
-        "dataset": run.dataset, "at": run.at, "zone": zone, "same_hour": SAME_HOUR, "newest": NEWEST,
+        "dataset": run.dataset, "at": run.at, "zone": zone.key, "same_hour": SAME_HOUR, "newest": NEWEST,
+        "metrics": list(metrics),
     }  # fmt: skip
-    for metric, column, *point in session.execute(query.encode(), parameters):
-        found[metric, column].append(Point(*point))
+    for metric, column, at, *rest in session.execute(query.encode(), parameters):
+        found[metric, column].append(Point(at.astimezone(zone), *rest))
     return found
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.watch import Watch
 
 _STEPS = {
     SourceContract: """
@@ -46,6 +47,11 @@ def documentation(contract: DagContract) -> str:
         "Consumers": ", ".join(contract.consumers) or "none named",
         "Deadline": f"{_in_words(contract.deadline.after_queueing)} after a run was queued",
         "Alerts": _channels(contract),
+        **(
+            {"Told of its figures": _watched(contract.watch)}
+            if isinstance(contract, TransformContract)
+            else {}
+        ),
     }
     parts = [
         contract.description,
@@ -73,10 +79,15 @@ def _channels(contract: DagContract) -> str:
     return ", ".join(f"connection `{channel}`" for channel in channels) or "none: nobody is told"
 
 
+def _watched(watch: Watch) -> str:
+    return f"{', '.join(watch.metrics)} ({watch.severity})" if watch.metrics else "nothing"
+
+
 def _streams(contract: SourceContract) -> tuple[str, ...]:
     rows = [
         f"| {s.name} | {s.table} | {s.mode} | {s.cursor or ''} | {', '.join(s.primary_key) or 'none'} | {s.deletes} |"
+        f" {_watched(s.watch)} |"
         for s in contract.streams
     ]
-    head = "| stream | table | mode | cursor | primary key | deletes |\n|---|---|---|---|---|---|"
+    head = "| stream | table | mode | cursor | primary key | deletes | told of its figures |\n|---|---|---|---|---|---|---|"
     return ("## Streams", "\n".join([head, *rows]))

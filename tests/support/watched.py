@@ -63,21 +63,21 @@ PEOPLE: dict[str, Any] = {
 COLUMNS = ", ".join(ORDERS["columns"])
 _TABLE = "({})".format(", ".join(f"{name} {rule['type']}" for name, rule in ORDERS["columns"].items()))
 #: An ordinary day: amounts with a long tail, and orders that were placed some hours before they were last changed.
-_ROWS = """
-select extract(epoch from %(day)s)::bigint / 86400 * 100000 + i, 1 + floor(random() * {customers})::int,
+_ROWS = f"""
+select extract(epoch from %(day)s)::bigint / 86400 * 100000 + i, 1 + floor(random() * {CUSTOMERS})::int,
        exp(random_normal(3, 0.8))::numeric(12,2), exp(random_normal(6, 0.5)), 1 + floor(random() * 5)::int,
        (array['new', 'paid', 'sent'])[1 + floor(random() * 3)::int], case when random() < 0.9 then 'EUR' else 'USD' end,
        (array['DE', 'FR', 'IT', 'ES', 'AT', 'NL', 'BE', 'PL'])[1 + floor(random() * 8)::int],
        case when random() < 0.9 then repeat('größer ', 2 + floor(random() * 8)::int) end, random() < 0.6,
        stamp - random() * interval '2 hours', stamp
   from (select i, %(day)s - interval '1 day' + random() * interval '1 day' as stamp from generate_series(1, %(rows)s) i) as n
-""".format(customers=CUSTOMERS)
+"""
 
 
 def shop_contract(**fields: Any) -> SourceContract:
     """The contract of the shop; `orders` and `customers` change fields of these streams."""
     orders, people = fields.pop("orders", {}), fields.pop("customers", {})
-    columns = {**ORDERS["columns"], **orders.pop("columns", {})}
+    columns = {**ORDERS["columns"], **orders.get("columns", {})}
     return contract("shop", [PEOPLE | people, ORDERS | orders | {"columns": columns}], **fields)
 
 
@@ -118,8 +118,8 @@ def past_load(
 ) -> list[Failure]:
     """Figures of a load of the past that was published."""
     (load_id,) = session.execute(
-        "insert into ledger.load (source, run_id, kind, interval_end, status) values ('shop', %s, 'regular', %s, 'published')"
-        " returning load_id",
+        "insert into ledger.load (source, run_id, kind, interval_end, status)"
+        " values ('shop', %s, 'regular', %s, 'published') returning load_id",
         (f"{stream} {day:%Y-%m-%d}", day),
     ).fetchone() or (0,)
     session.execute(
@@ -170,9 +170,7 @@ def another(pipeline: Pipeline, number: int) -> Iterator[Pipeline]:
     copy = f"{name}_{number}"
     with psycopg.connect(pipeline.source, autocommit=True) as session:
         # a template must have no sessions, and an audit leaves one of its own behind for a while
-        session.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
-        )
+        session.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
         session.execute(f"create database {copy} template {name}".encode())
         session.execute(f"grant create on database {copy} to millrace_loader".encode())
     uri = urlunsplit(urlsplit(pipeline.warehouse)._replace(path=f"/{copy}"))
