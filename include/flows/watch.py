@@ -38,6 +38,7 @@ def batch(
     figures = profile(
         session, staging.SCHEMA, staging.table_name(manifest.load_id, landed.stream), about.at,
         personal=frozenset(name for name, rule in stream.columns.items() if rule.pii),
+        rows=None if landed.holds_changes else landed.rows,  # of changes, the batch has the newest images
         keys=frozenset(stream.primary_key).union(*(reference.columns for reference in stream.references)),
     )  # fmt: skip
     figures += _of_load(session, run, manifest, landed, about)

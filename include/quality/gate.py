@@ -148,7 +148,8 @@ def _data_source(connection: Connection) -> Any:
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    url = connection.postgres_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+    # Whether a key is unique is counted in memory, or else on disk, which takes several times as long.
+    url = connection.postgres_uri(work_mem="64MB").replace("postgresql:", "postgresql+psycopg:", 1)
     return context.data_sources.add_postgres("warehouse", connection_string=url)
 
 

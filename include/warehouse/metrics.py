@@ -143,11 +143,11 @@ def mark(session: Session, dataset: str, since: datetime, until: datetime | None
     """Say of the batches of a time that they are no history (`left_out`), or that a new level begins with the first of them
     (`normal`). Returns the batches."""
     (count,) = session.execute(
-        "with some as (select distinct at from ledger.metric where dataset = %(dataset)s and at >= %(since)s"
+        "with found as (select distinct at from ledger.metric where dataset = %(dataset)s and at >= %(since)s"
         " and (%(until)s::timestamptz is null or at < %(until)s) order by at"
         " limit case when %(state)s = 'normal' then 1 end),"
-        " marked as (update ledger.metric m set state = %(state)s from some where m.dataset = %(dataset)s and m.at = some.at"
-        " returning m.at) select count(distinct at) from marked",
+        " marked as (update ledger.metric m set state = %(state)s from found"
+        " where m.dataset = %(dataset)s and m.at = found.at returning m.at) select count(distinct at) from marked",
         {"dataset": dataset, "since": since, "until": until, "state": state},
     ).fetchone() or (0,)
     return int(count)

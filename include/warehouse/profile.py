@@ -19,8 +19,8 @@ from include.core.quoting import identifier
 
 log = logging.getLogger("millrace.warehouse")
 
-#: Rows that are looked at; of a table with more, about so many.
-SAMPLE = 50_000
+#: Rows that are looked at; of a table with more, about so many, in whole pages.
+SAMPLE = 20_000
 #: Columns in a statement: PostgreSQL takes no more than 1,664 results.
 _AT_ONCE = 100
 #: Beyond these, sums of squares overflow; they are infinite for us, and left out.
@@ -52,20 +52,22 @@ def profile(
     *,
     personal: frozenset[str] = frozenset(),
     keys: frozenset[str] = frozenset(),
+    rows: int | None = None,
 ) -> list[Figure]:
     """The figures of a table.
 
     :param at: the ages of times are taken from here. :param personal: columns of which only nulls and distinct values are
         counted; the figures of others hold values of rows, such as quantiles. :param keys: columns whose values are names
-        of things and no amounts: the same is counted of them.
+        of things and no amounts: the same is counted of them. :param rows: how many it has, where that is known.
     """
     relation = identifier(schema, table)
-    (rows,) = session.execute(f"select count(*) from {relation}".encode()).fetchone() or (0,)
+    if rows is None:
+        (rows,) = session.execute(f"select count(*) from {relation}".encode()).fetchone() or (0,)
     figures = [Figure("rows", "", rows, rows)]
     if not rows:
         return figures
     # The same rows each time that the same table is looked at.
-    share = "" if rows <= SAMPLE else f" tablesample bernoulli ({100 * SAMPLE / rows}) repeatable (1)"
+    share = "" if rows <= SAMPLE else f" tablesample system ({100 * SAMPLE / rows}) repeatable (1)"
     columns = [
         (name, "other" if name in personal | keys else kind)
         for name, kind in session.execute(_COLUMNS.encode(), (relation,)).fetchall()

@@ -116,14 +116,14 @@ def test_a_table_of_a_thousand_columns(session: psycopg.Connection[Any]) -> None
 def test_of_a_big_table_a_sample_is_looked_at(
     session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles, "SAMPLE", 2000)
+    monkeypatch.setattr(profiles, "SAMPLE", 6000)
     session.execute(
-        "create table public.big as select i, nullif(i % 4, 0) as n from generate_series(1, 20000) i"
+        "create table public.big as select i, nullif(i % 4, 0) as n from generate_series(1, 60000) i"
     )
     figures = profile(session, "public", "big", AT)
     found = by_name(figures)
-    assert found["rows", ""] == 20000
-    assert {1700 < figure.sample < 2300 for figure in figures if figure.metric == "nulls"} == {True}
+    assert found["rows", ""] == 60000
+    assert {3000 < figure.sample < 9000 for figure in figures if figure.metric == "nulls"} == {True}
     assert 0.2 < found["nulls", "n"] < 0.3
     assert figures == profile(session, "public", "big", AT)  # the same rows each time
     session.execute("truncate public.big")
