@@ -13,6 +13,7 @@ from include.core.contracts.source import Stream
 from include.core.errors import StaleLoad, TransientError
 from include.core.manifest import Manifest, StreamManifest
 from include.core.quoting import identifier
+from include.flows import watch
 from include.flows.publish import target_of
 from include.flows.quarantine import judge
 from include.flows.source_run import SourceRun
@@ -57,7 +58,7 @@ def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
     verdicts = []
     with _working(run, load_id, streams) as (session, batches):
         for manifest, landed in batches:
-            verdict = _audit(run, session, manifest, landed)
+            verdict = watch.batch(run, session, manifest, landed, _audit(run, session, manifest, landed))
             ledger.record_audit(
                 session, load_id, landed.stream,
                 passed=verdict.passed, failures=verdict.to_json(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from include.core.errors import BooksDoNotBalance, GateFailed, TerminalError
 from include.core.manifest import StreamManifest
+from include.flows import watch
 from include.flows.books import unbalanced
 from include.flows.following import check_held, release
 from include.flows.quarantine import check_limit, set_dependents_aside
@@ -55,6 +56,8 @@ def publish(run: SourceRun, load_id: int) -> Published:
     """
     with connected(run.loader()) as session:
         manifest = run.manifest(session, load_id)
+        if ledger.get_load(session, load_id).status == "landed":
+            watch.nothing_new(run, session, manifest)
         rows = ledger.stream_rows(session, load_id)
         status = {row["stream"]: row["status"] for row in rows}
         rejected = sorted(name for name, state in status.items() if state == "rejected")

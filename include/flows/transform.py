@@ -12,8 +12,9 @@ from typing import Any
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.core.errors import GateFailed, TerminalError
+from include.flows import watch
 from include.quality import gate, suites
-from include.warehouse import ledger, marts, reached
+from include.warehouse import ledger, marts, metrics, reached
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.transform")
@@ -37,9 +38,10 @@ class Transform:
             marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
             reached.note_built_from(session, self.contract.transform, self.run_id, self.contract.sources)
 
-    def audit(self, schema: str, table: str) -> gate.Verdict:
-        """Judge one table of the candidate by its suite.
+    def audit(self, schema: str, table: str, backfill: bool = False) -> gate.Verdict:
+        """Judge one table of the candidate by its suite, and its figures by their history.
 
+        :param backfill: it was built because the past was loaded again; its figures are no history then.
         :raises GateFailed: with the failing expectations and examples of rows; or the table has no suite.
         :raises TerminalError: the candidate is of another run, or was published already.
         """
@@ -63,6 +65,11 @@ class Transform:
             personal=personal,
         )
         with connected(self._transformer()) as session:
+            about = metrics.Run(f"{schema}.{table}", self.run_id, None, self._as_of(session))
+            verdict = watch.mart(
+                session, about, (marts.candidate(schema), table), self.contract.watch, verdict,
+                key=key, personal=personal, left_out=backfill,
+            )  # fmt: skip
             ledger.record_gate(
                 session, self.contract.transform, self.run_id, f"{schema}.{table}",
                 passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
@@ -97,6 +104,15 @@ class Transform:
         keys = [c["columns"] for c in model["constraints"] if c["type"] == "primary_key"]
         personal = {name for name, column in model["columns"].items() if column["config"]["meta"].get("pii")}
         return tuple(keys[0]) if keys else (), frozenset(personal)
+
+    def _as_of(self, session: Any) -> datetime:
+        """Until when the marts speak: the end of the newest interval that was loaded; where there is none, now."""
+        moment: datetime = session.execute(
+            "select coalesce(max(interval_end), clock_timestamp()) from ledger.load"
+            " where source = any(%s) and kind = 'regular' and status = 'published'",
+            (list(self.contract.sources),),
+        ).fetchone()[0]
+        return moment
 
     def _transformer(self) -> Connection:
         return self._connect("warehouse_transformer")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
 from include.core.contracts.upkeep import Upkeep
+from include.core.contracts.watch import Watch
 
 _STEPS = {
     SourceContract: """
@@ -51,6 +52,11 @@ def documentation(contract: DagContract) -> str:
         "Deadline": _deadline(contract),
         "Alerts": _channels(contract),
         **_escalation(contract),
+        **(
+            {"Told of its figures": _watched(contract.watch)}
+            if isinstance(contract, TransformContract)
+            else {}
+        ),
     }
     if freshness := getattr(contract, "freshness", None):
         facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
@@ -100,10 +106,15 @@ def _escalation(contract: DagContract) -> dict[str, str]:
     return facts
 
 
+def _watched(watch: Watch) -> str:
+    return f"{', '.join(watch.metrics)} ({watch.severity})" if watch.metrics else "nothing"
+
+
 def _streams(contract: SourceContract) -> tuple[str, ...]:
     rows = [
         f"| {s.name} | {s.table} | {s.mode} | {s.cursor or ''} | {', '.join(s.primary_key) or 'none'} | {s.deletes} |"
+        f" {_watched(s.watch)} |"
         for s in contract.streams
     ]
-    head = "| stream | table | mode | cursor | primary key | deletes |\n|---|---|---|---|---|---|"
+    head = "| stream | table | mode | cursor | primary key | deletes | told of its figures |\n|---|---|---|---|---|---|---|"
     return ("## Streams", "\n".join([head, *rows]))

@@ -121,7 +121,8 @@ def begin(name: str) -> None:
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
-    alerts.warn("transform", name, [_transform(name).audit(schema, table)])
+    verdict = _transform(name).audit(schema, table, backfill=context.only_backfilled())
+    alerts.warn("transform", name, [verdict])
 
 
 @task

@@ -91,7 +91,7 @@ class Bench:
         self._postmaster = psutil.Process(int((Path(row[0]) / "postmaster.pid").read_text().split()[0]))
 
     def ours(self, step: str, full: bool = True) -> Cost:
-        """One of `extract`, `stage`, `publish`, which go on with the load of the last extract, and `pull`."""
+        """One of `extract`, `stage`, `audit`, `publish`, which go on with the load of the last extract, and `pull`."""
         # One run, which may begin anew without waiting for its own lease.
         given = pickle.dumps((self.pipeline, self.contract, "bench", step, self.load, full))
         cost = self._child([sys.executable, "-m", "tests.benchmarks.step"], given)

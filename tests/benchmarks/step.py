@@ -15,7 +15,7 @@ from importlib import import_module
 
 from include.core.interval import Interval
 from include.flows.extract import extract
-from include.flows.load import stage
+from include.flows.load import audit, stage
 from include.flows.publish import balance, close, publish
 from include.flows.source_run import SourceRun
 from include.warehouse import ledger
@@ -31,6 +31,12 @@ def _extract(run: SourceRun, _load: int, full: bool) -> int:
 
 def _stage(run: SourceRun, load: int, _full: bool) -> int:
     return stage(run, load, *(stream.name for stream in run.contract.streams))
+
+
+def _audit(run: SourceRun, load: int, _full: bool) -> int:
+    verdicts = audit(run, load, *(stream.name for stream in run.contract.streams))
+    assert all(not verdict.failures for verdict in verdicts), verdicts
+    return sum(verdict.expectations for verdict in verdicts)
 
 
 def _publish(run: SourceRun, load: int, _full: bool) -> int:
@@ -51,14 +57,15 @@ def _pull(run: SourceRun, _load: int, full: bool) -> int:
 def main() -> None:
     pipeline, contract, run_id, step, load, full = pickle.load(sys.stdin.buffer)
     run = SourceRun(contract, pipeline.connect, run_id)
-    for name in _WARM:
+    for name in (*_WARM, *(["great_expectations.expectations"] if step == "audit" else [])):
         import_module(name)
     if step == "publish":  # what an audit that finds nothing leaves in the ledger; the audit is not measured
         with connected(run.loader()) as session:
             for stream in contract.streams:
                 ledger.record_audit(session, load, stream.name, passed=True, expectations=0, failures=[])
     begun, used = time.perf_counter(), sum(os.times()[:2])
-    result = {"extract": _extract, "stage": _stage, "publish": _publish, "pull": _pull}[step](run, load, full)
+    steps = {"extract": _extract, "stage": _stage, "audit": _audit, "publish": _publish, "pull": _pull}
+    result = steps[step](run, load, full)
     seconds, cpu = time.perf_counter() - begun, sum(os.times()[:2]) - used
     # ru_maxrss counts the process that started this one too
     with open("/proc/self/status") as status:

@@ -71,6 +71,8 @@ def _default(field: FieldInfo) -> str:
         return "its fields' defaults"
     if value in (None, (), ""):
         return "none"
+    if isinstance(value, tuple):
+        return f"`{', '.join(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

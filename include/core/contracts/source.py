@@ -19,6 +19,7 @@
 | what reading costs | `impact` | timeouts, connections, longest snapshot, quiet hours; the cost is in the ledger |
 | its own upstreams | `upstreams` | freshness of each is measured by its query |
 | late and missing data | `streams.freshness` | fails the run when the newest row is older |
+| what is usual of its data | `streams.watch` | audit: figures of a batch that leave the limits of their history are told |
 
 A question without an answer takes `accepted: {by, why, until}` instead.
 """

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from include.core.contracts.common import Accepted, Count, Duration, Faults, Model, Number, Share, Text
 from include.core.contracts.followed import check_log
 from include.core.contracts.protection import check_rule, check_stream
+from include.core.contracts.watch import Watch, check_stream_watch
 from include.core.interval import show_duration
 
 #: What a stream's table of every change is called, after the stream's name.
@@ -115,6 +116,9 @@ class Stream(Model):
         default=None, description="A run fails when the newest row, by its cursor, is older than this."
     )
     min_rows: Count = Field(default=0, description="Fewest rows a complete read may have.")
+    watch: Watch = Field(
+        default=Watch(), description="Which figures are told when they leave what their history lets expect."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Stream:
@@ -144,6 +148,7 @@ class Stream(Model):
                 self._check_column(faults, name, "references", number, "columns", place)
         self._check_mode(faults)
         check_stream(faults, self)
+        check_stream_watch(faults, self)
         faults.raise_any()
         return self
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from include.core.contracts.common import DagContract, Duration, Identifier, Text
+from include.core.contracts.common import DagContract, Duration, Faults, Identifier, Text
+from include.core.contracts.watch import Watch, check_transform_watch
 
 
 class TransformContract(DagContract):
@@ -21,3 +22,14 @@ class TransformContract(DagContract):
         " interval. Watched also when nothing runs.",
     )
     exclude: tuple[Text, ...] = Field(default=(), description="dbt selectors of what is left out.")
+    watch: Watch = Field(
+        default=Watch(),
+        description="Which figures of the published tables are told when they leave what their history lets expect.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TransformContract:
+        faults = Faults()
+        check_transform_watch(faults, self)
+        faults.raise_any()
+        return self
