@@ -14,6 +14,7 @@ from include.core.contracts.due import dues, end_before, ends_by, starts
 from include.core.contracts.load import DAG_KINDS, KINDS, contract_files, name_of
 from include.core.errors import ContractError
 from include.core.interval import show_duration
+from include.flows.incidents import TELLER
 from include.warehouse import deadlines, reached
 from include.warehouse.connect import connected
 from include.warehouse.deadlines import Deadline, Session
@@ -56,7 +57,7 @@ def watch(connect: Connect, began: Began, now: datetime) -> list[Finding]:
 
 def told(connect: Connect, deadline: Deadline) -> None:
     """Note that people were told of a missed deadline."""
-    with connected(connect("warehouse_loader")) as session:
+    with connected(connect(TELLER)) as session:
         deadlines.told(session, deadline.key)
 
 
@@ -210,7 +211,7 @@ def history(
     connect: Connect, name: str | None, month: datetime | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """How many deadlines were met, by month; and what was missed in one month."""
-    with connected(connect("warehouse_developer")) as session:
+    with connected(connect(TELLER)) as session:
         missed = deadlines.missed(session, name, month) if month else []
         return deadlines.months(session, name, month), missed
 

@@ -22,8 +22,8 @@ from include.warehouse import incidents
 from include.warehouse.connect import connected
 
 log = logging.getLogger("millrace.alerts")
-#: Whoever sends an alert, a task, the triggerer or a person, has this connection.
-_CONNECTION = "warehouse_developer"
+#: The connection of whoever tells: a task, the triggerer, the DAG processor, a person.
+TELLER = "warehouse_developer"
 
 
 def tell(trouble: Trouble, connect: Connect) -> None:
@@ -32,7 +32,7 @@ def tell(trouble: Trouble, connect: Connect) -> None:
     severity = severity_of(trouble.event, contract.alerts)
     window = contract.alerts.in_maintenance(datetime.now(timezone.utc))
     try:
-        with connected(connect(_CONNECTION)) as session, session.transaction():
+        with connected(connect(TELLER)) as session, session.transaction():
             found = incidents.record(session, trouble, severity)
             ids = [one.incident_id for one in found]
             due = [] if window else incidents.claim(session, ids, contract.alerts.remind_after)
@@ -52,7 +52,7 @@ def over(kind: str, name: str, run_id: str, connect: Connect, *, backfill: bool 
     """End the open incidents of a contract with the run that succeeded, and tell who was told of them."""
     contract = messages.contract_of(kind, name)
     try:
-        with connected(connect(_CONNECTION)) as session:
+        with connected(connect(TELLER)) as session:
             ended = incidents.resolve(session, kind, name, run_id, backfill=backfill)
     except Exception as error:
         log.warning("whether this ends an incident is not known, the ledger cannot be asked: %s", error)
@@ -63,7 +63,7 @@ def over(kind: str, name: str, run_id: str, connect: Connect, *, backfill: bool 
 def late_over(kind: str, name: str, rule: str, by: str, connect: Connect) -> None:
     """End the incident that data is late or too old, and tell who was told of it. :param by: with what it is over."""
     try:
-        with connected(connect(_CONNECTION)) as session:
+        with connected(connect(TELLER)) as session:
             ended = incidents.resolve_late(session, kind, name, rule, by)
     except Exception as error:
         log.warning("whether this ends an incident is not known, the ledger cannot be asked: %s", error)
@@ -95,7 +95,7 @@ def look(connect: Connect) -> list[str]:
 
     :returns: what was done, a line each. :raises MillraceError: the ledger cannot be read.
     """
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         waiting = incidents.open_incidents(session)
     done = []
     for one in waiting:
@@ -103,7 +103,7 @@ def look(connect: Connect) -> list[str]:
         if contract.alerts.in_maintenance(datetime.now(timezone.utc)):
             continue
         if one.told_at is None:
-            with connected(connect(_CONNECTION)) as session:
+            with connected(connect(TELLER)) as session:
                 due = incidents.claim(session, [one.incident_id], contract.alerts.remind_after)
             if due:
                 _tell(one.trouble, contract, due, connect)
@@ -115,7 +115,7 @@ def look(connect: Connect) -> list[str]:
 
 def listed(connect: Connect, *, everything: bool) -> list[Incident]:
     """The open incidents, the oldest first; or the newest hundred of all."""
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         return incidents.newest(session, 100) if everything else incidents.open_incidents(session)
 
 
@@ -124,7 +124,7 @@ def the_one(connect: Connect, incident_id: int) -> Incident:
 
     :raises TerminalError: there is none of this number.
     """
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         return _only(incidents.find(session, incident_id), incident_id)
 
 
@@ -133,7 +133,7 @@ def acknowledge(connect: Connect, incident_id: int, by: str, note: str) -> Incid
 
     :raises TerminalError: no open incident has this number.
     """
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         return _only(incidents.acknowledge(session, incident_id, by, note), incident_id)
 
 
@@ -142,7 +142,7 @@ def close_by_hand(connect: Connect, incident_id: int, by: str, note: str) -> Inc
 
     :raises TerminalError: no open incident has this number.
     """
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         one = _only(incidents.close(session, incident_id, by, note), incident_id)
     _told_over([one], messages.contract_of(one.kind, one.name), f"{by}: {note}" if note else by, connect)
     return one
@@ -172,7 +172,7 @@ def _escalate(one: Incident, contract: DagContract, connect: Connect) -> bool:
     escalate = contract.alerts.escalate
     if escalate is None:
         return False
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         due = incidents.claim_escalation(session, one.incident_id, escalate.after)
     if not due:
         return False
@@ -180,7 +180,7 @@ def _escalate(one: Incident, contract: DagContract, connect: Connect) -> bool:
     body = messages.alert(one.trouble, contract, connect, messages.incident_line(due))
     if send(escalate.to, title, body, connect, spare=contract.alerts.channels):
         return True
-    with connected(connect(_CONNECTION)) as session:
+    with connected(connect(TELLER)) as session:
         incidents.give_back_escalation(session, one.incident_id)
     return False
 
@@ -191,7 +191,7 @@ def _tell(trouble: Trouble, contract: DagContract, due: Sequence[Incident], conn
         return
     # Nobody has it: `look` will try again.
     try:
-        with connected(connect(_CONNECTION)) as session:
+        with connected(connect(TELLER)) as session:
             incidents.give_back(session, [one.incident_id for one in due])
     except Exception as error:
         log.warning("the ledger was not told that nobody could be told: %s", error)

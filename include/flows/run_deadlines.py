@@ -10,6 +10,7 @@ from include.core.connection import Connection
 from include.core.contracts import SourceContract
 from include.core.contracts.common import DagContract
 from include.core.contracts.load import DAG_KINDS, name_of
+from include.flows.incidents import TELLER
 from include.warehouse import deadlines, reached
 from include.warehouse.connect import connected
 from include.warehouse.deadlines import Deadline, Session
@@ -67,13 +68,13 @@ def ended(connect: Connect, contract: DagContract, run: RunFacts) -> Deadline | 
 
 def missed(connect: Connect, kind: str, name: str, run: RunFacts, due_at: datetime) -> Deadline:
     """Note what Airflow has found: a run that counts was not done by its deadline."""
-    with connected(connect("warehouse_loader")) as session:
+    with connected(connect(TELLER)) as session:
         return deadlines.miss(session, (kind, name, _RULE, run.about), due_at, run.run_id)
 
 
 def failed(connect: Connect, kind: str, name: str) -> None:
     """Note that a failure was told, so that who has heard of it does not hear of the deadline too."""
-    with connected(connect("warehouse_loader")) as session:
+    with connected(connect(TELLER)) as session:
         deadlines.failed(session, kind, name, told=True)
 
 
