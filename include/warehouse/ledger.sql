@@ -266,11 +266,12 @@ create unique index if not exists incident_open on ledger.incident (kind, name, 
     where resolved_at is null;
 create index if not exists incident_by_contract on ledger.incident (kind, name, incident_id desc);
 grant select, insert, update on ledger.incident to millrace_developer;
+
 -- One figure of a batch, or of a mart's table: of the whole, or of a column. `at` is the end of the interval that it speaks of.
 -- `sample` is the rows that it was made of, `spread` the standard deviation of one of them; `unit` is seconds, characters, or
--- empty. `low` and `high` are the limits that
--- it was held against, none while there is not enough history; `limits` says what they were made of. A figure that is left
--- out (of a backfill, a full read, an incident) has no part in the limits of others; from one that is normal on there is a new level.
+-- empty. `low` and `high` are the limits that it was held against, none while there is not enough history; `limits` says what
+-- they were made of. A figure that is left out (of a backfill, a full read, an incident) has no part in the limits of others;
+-- from one that is normal on there is a new level.
 create table if not exists ledger.metric (
     dataset     text not null,
     run_id      text not null,
@@ -287,6 +288,7 @@ create table if not exists ledger.metric (
     high        double precision,
     limits      text,
     primary key (dataset, run_id, metric, column_name)
+);
 create index if not exists metric_history on ledger.metric (dataset, at);
 create index if not exists metric_runs on ledger.metric (dataset, at) where metric = 'rows' and column_name = '';
 -- Quantiles are values of rows, so only those see it who may read raw.

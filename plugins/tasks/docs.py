@@ -40,7 +40,10 @@ plan and sends nothing. There is nothing to backfill here, and the UI does not o
 DAG runs, but sends nothing: trigger it by hand when the backfill is to reach the destination.""",
     Upkeep: """
 **look_after_incidents** tells what a maintenance window or a dead channel held back, and escalates what nobody has
-acknowledged.""",
+acknowledged.
+
+**watch_deadlines** judges each contract's `deadline.at` and `freshness`, sees that a run has begun for each interval of each
+schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.""",
 }
 
 
