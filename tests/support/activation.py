@@ -243,7 +243,7 @@ def free_port() -> int:
 def deliverer(contract: SyncContract, source: Connection, target: Connection) -> subprocess.Popen[bytes]:
     """A process that delivers the sync once."""
     settings = {
-        "contract": contract.model_dump(mode="json", exclude={"deadline", "retry", "task_timeout"}),
+        "contract": contract.model_dump(mode="json", exclude={"alerts", "deadline", "retry", "task_timeout"}),
         "connections": [_as_json(source), _as_json(target)],
     }
     command = [sys.executable, "-c", _DELIVER, json.dumps(settings)]
