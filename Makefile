@@ -4,8 +4,9 @@ SHELL := bash
 BIN := .venv/bin
 MILLRACE := $(BIN)/millrace
 export MILLRACE_PYTHON
+TOGETHER := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo up down status logs reset test test-fast check-dags lint bench dbt upgrade
+.PHONY: help setup demo up down status logs reset test test-fast test-long check-dags lint bench dbt upgrade
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -33,7 +34,10 @@ reset: setup ## delete all local data of a stopped stack; asks first (ARGS=--yes
 	@$(MILLRACE) reset $(ARGS)
 
 test: setup ## run the tests: fast, dbt, integration, end to end
-	@$(BIN)/python -m pytest -m "not bench" --numprocesses 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m "not bench and not long" $(TOGETHER) $(ARGS)
+
+test-long: setup ## run what takes long: chaos, every bad batch, every way of reading under kills
+	@$(BIN)/python -m pytest -m long $(TOGETHER) $(ARGS)
 
 test-fast: setup check-dags ## check the DAGs and run the unit tests, in seconds and without a service
 	@$(BIN)/python -m pytest -m unit $(ARGS)

@@ -35,6 +35,7 @@ def open_bank(lifecycle: Lifecycle) -> Iterator[None]:
     assert 'drop publication "millrace_bank_log";' in dropped.stdout  # which an administrator has made
 
 
+@pytest.mark.long
 def test_whatever_dies_each_publication_is_a_state_of_the_bank(open_bank: None, lifecycle: Lifecycle) -> None:
     chance, killed, published = random.Random(5), Counter[str](), Counter[str]()
     running: dict[str, Run] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import psycopg
+import pytest
 
 from tests.e2e.conftest import Demo
 from tests.support.kills import ingest_held, kill, transform_held, waiting
@@ -60,6 +61,7 @@ def test_an_ingest_survives_the_death_of_its_workers(depot: str, lifecycle: Life
     ]
 
 
+@pytest.mark.long
 def test_a_delivery_survives_the_death_of_its_worker(first_demo: Demo, lifecycle: Lifecycle) -> None:
     """While the CRM takes its time over a batch; what it does with that batch later, nobody waits to see."""
     lifecycle.at(

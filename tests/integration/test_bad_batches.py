@@ -72,7 +72,13 @@ def _rules(failures: list[dict[str, Any]], severity: str) -> str:
     return "\n".join(failure["rule"] for failure in failures if failure["severity"] == severity)
 
 
-@pytest.mark.parametrize("name", BATCHES)
+def _batches() -> Iterator[Any]:
+    """One in six every day; all of them with `make test-long`."""
+    for place, name in enumerate(BATCHES):
+        yield pytest.param(name, marks=pytest.mark.long if place % 6 else ())
+
+
+@pytest.mark.parametrize("name", _batches())
 def test_a_bad_batch(shop: Pipeline, name: str) -> None:
     bad, before = BATCHES[name], _raw(shop)
     contract, only = shop_contract(**bad.rules), ("orders",) if bad.alone else ()

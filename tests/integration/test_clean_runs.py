@@ -6,6 +6,7 @@ from datetime import timedelta
 from random import Random
 
 import psycopg
+import pytest
 
 from tests.support.pipeline import Pipeline
 from tests.support.watched import TODAY, ordinary_day, rows_of
@@ -15,6 +16,7 @@ LEARNING = 14
 RUNS = 200
 
 
+@pytest.mark.long
 def test_of_two_hundred_clean_runs_at_most_two_raise_an_alarm(pipeline: Pipeline) -> None:
     noise, alarms = Random(4), []
     with psycopg.connect(pipeline.warehouse, autocommit=True) as session:

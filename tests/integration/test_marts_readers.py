@@ -70,6 +70,7 @@ def judged(suites: Path) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("judged")
 def test_readers_see_whole_versions_that_passed_and_nothing_else(build: Any, pipeline: Pipeline) -> None:
     chance = random.Random(50)

@@ -42,7 +42,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["incremental", pytest.param("snapshot", marks=pytest.mark.long)])
 def test_writers_who_never_rest(from_maria: Pipeline, maria: MariaDB, way: str) -> None:
     maria.run(*SCHEMA)
     streams = [

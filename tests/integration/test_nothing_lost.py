@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,13 @@ from tests.support.stack import Stack
 PULLS, BROKEN_OFF = 6, 4
 
 
-@pytest.mark.parametrize("way", bank.WAYS)
+def _ways() -> Iterator[Any]:
+    """By a cursor and by the log every day; all of them with `make test-long`."""
+    for way in bank.WAYS:
+        yield pytest.param(way, marks=() if way in ("incremental", "log") else pytest.mark.long)
+
+
+@pytest.mark.parametrize("way", _ways())
 def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: Stack, way: str) -> None:
     pipeline.at_source(bank.SCHEMA)
     source, naive = contract("bank", bank.streams(way), reconcile="0s"), Naive(pipeline)

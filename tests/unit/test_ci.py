@@ -13,6 +13,7 @@ import yaml
 from include.stack.home import PROJECT_ROOT
 
 WORKFLOW = PROJECT_ROOT / ".github" / "workflows" / "ci.yaml"
+NIGHTLY = WORKFLOW.with_name("nightly.yaml")
 ACTION = PROJECT_ROOT / ".github" / "actions" / "environment" / "action.yaml"
 JOBS: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
 MAKEFILE = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
@@ -20,10 +21,14 @@ MAKEFILE = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
 
 def _steps() -> list[dict[str, Any]]:
     action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
-    return [*action, *(step for job in JOBS.values() for step in job["steps"])]
+    jobs = [*JOBS.values(), *yaml.safe_load(NIGHTLY.read_text(encoding="utf-8"))["jobs"].values()]
+    return [*action, *(step for job in jobs for step in job["steps"])]
 
 
-@pytest.mark.parametrize(("file", "name"), [(WORKFLOW, "github-workflows"), (ACTION, "github-actions")])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(WORKFLOW, "github-workflows"), (NIGHTLY, "github-workflows"), (ACTION, "github-actions")],
+)
 def test_it_fits_githubs_schema(file: Path, name: str) -> None:
     schemas = pytest.importorskip("check_jsonschema", reason="carries the schemas of GitHub's workflows")
     import jsonschema
@@ -40,7 +45,7 @@ def test_it_fits_githubs_schema(file: Path, name: str) -> None:
 
 def test_every_make_target_exists() -> None:
     asked = {target for step in _steps() for target in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
-    assert {"setup", "lint", "test-fast", "test"} <= asked
+    assert {"setup", "lint", "test-fast", "test", "test-long"} <= asked
     assert asked <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
