@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable
 
 from include.core.contracts.load import upkeep
 from plugins.tasks import maintain
+from plugins.tasks.alerts import Recovery
 from plugins.tasks.dag import dag_arguments
 
 with DAG(
@@ -15,5 +17,10 @@ with DAG(
     schedule=CronDataIntervalTimetable("*/5 * * * *", "UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
 ):
-    maintain.look_after_incidents()
-    maintain.watch_deadlines()
+    looked = [maintain.look_after_incidents(), maintain.watch_deadlines()]
+    complete = EmptyOperator(
+        task_id="complete",
+        on_success_callback=[Recovery("maintain", "maintain")],
+        doc_md="Reached when all went well; it ends incidents of this DAG itself.",
+    )
+    looked >> complete

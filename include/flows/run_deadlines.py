@@ -42,8 +42,9 @@ class RunFacts:
         return self.run_id
 
 
-def ended(connect: Connect, contract: DagContract, run: RunFacts) -> Deadline | None:
-    """Note that a run has ended well. Returns the newest deadline that was told as missed and whose data is there now.
+def ended(connect: Connect, contract: DagContract, run: RunFacts) -> tuple[bool, Deadline | None]:
+    """Note that a run has ended. Returns whether its data is there, and the newest deadline that was told as missed and
+    whose data is there now.
 
     A run that somebody started by hand has no row in the history, but it may be late too, and may bring what is waited for.
     """
@@ -51,19 +52,19 @@ def ended(connect: Connect, contract: DagContract, run: RunFacts) -> Deadline | 
     with connected(connect("warehouse_loader")) as session:
         at = _reached(session, contract, run)
         if at is None:
-            return None
+            return False, None
         deadlines.failed(session, kind, name, told=False)
         limit = contract.deadline.after_queueing
         if limit is None:
-            return None
+            return True, None
         # Counted from its start, it is only sure to be late; what is late from its queueing on, Airflow has told.
         due_at = run.started_at + limit
         if run.counts:
             deadlines.reach(session, (kind, name, _RULE, run.about), due_at, run.run_id, at, met=at <= due_at)
         there = deadlines.over(session, kind, name, _RULE, at, _up_to(kind, run))
     if not there and not run.counts and at > due_at:
-        return Deadline(kind, name, _RULE, run.about, run.run_id, due_at, False, at, None, None)
-    return there[-1] if there else None
+        return True, Deadline(kind, name, _RULE, run.about, run.run_id, due_at, False, at, None, None)
+    return True, there[-1] if there else None
 
 
 def missed(connect: Connect, kind: str, name: str, run: RunFacts, due_at: datetime) -> Deadline:

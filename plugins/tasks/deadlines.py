@@ -71,9 +71,9 @@ def _missed(kind: str, name: str, run: dict[str, Any], due: Any) -> None:
     what = f"the run was queued at {run['queued_at']} and is {run['state']}; it should have ended by {due}"
     link = f"{_base_url()}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"
     title = f"{run['dag_id']} missed its deadline"
-    trouble = Trouble(
-        kind, name, "missed_deadline", ("after_queueing",), title, what, run["dag_run_id"], link
-    )
+    # of what has no history, a success ends it as any failure
+    event = "missed_deadline" if kind in _JUDGED else "failure"
+    trouble = Trouble(kind, name, event, ("after_queueing",), title, what, run["dag_run_id"], link)
     _tell_late(trouble, failed=run["state"] == "failed")
     if row:
         deadlines.told(context.connect, row)
@@ -96,7 +96,7 @@ class FailureNoted(BaseNotifier):
 
 
 def run_ended(contract: DagContract) -> None:
-    """What the good end of this run means for deadlines; tells those who have heard that its data is late.
+    """What the end of this run means for deadlines; when its data is there, tells those who have heard that it is late.
 
     Called in its last task.
     """
@@ -112,11 +112,12 @@ def run_ended(contract: DagContract) -> None:
         interval_end=run.data_interval_end,
         started_at=run.start_date or run.run_after,
     )
-    late = run_deadlines.ended(context.connect, contract, facts)
-    kind, name = DAG_KINDS[type(contract)], name_of(contract)
-    # also one that began in the queue: of that only Airflow knows
-    over = deadlines.how_late(late) if late else f"run {run.run_id}"
-    incidents.late_over(kind, name, "after_queueing", over, context.connect)
+    there, late = run_deadlines.ended(context.connect, contract, facts)
+    if there:
+        # also of one that waited in the queue until it was late: of that only Airflow knows
+        over = deadlines.how_late(late) if late else f"run {run.run_id}"
+        kind, name = DAG_KINDS[type(contract)], name_of(contract)
+        incidents.late_over(kind, name, "after_queueing", over, context.connect)
 
 
 def tell(finding: Finding) -> None:

@@ -25,7 +25,7 @@ WAY = {
 OPTIONAL = ("wait_out_quiet_hours",)
 _ID = re.compile(r"(ingest|transform|activate|maintain)(__[a-z][a-z0-9_]*)?")
 #: The step after which all is well: its success ends the incidents of its DAG.
-LAST_GOOD = {"ingest": "complete", "transform": "publish", "activate": "settle"}
+LAST_GOOD = {"ingest": "complete", "transform": "publish", "activate": "settle", "maintain": "complete"}
 #: Owners that nobody is.
 _NOBODY = ("", "airflow", "unknown")
 

@@ -218,7 +218,7 @@ def test_a_run_has_one_row_met_or_missed(pipeline: Pipeline, now: datetime, say:
     ends = [now.replace(hour=0, minute=0) + timedelta(days=day) for day in (-2, -1, 0)]
     judge(pipeline, ends[0] - timedelta(minutes=5))
     pull(pipeline, ends[0])
-    assert run_deadlines.ended(pipeline.connect, model, facts("one", ends[0])) is None
+    assert run_deadlines.ended(pipeline.connect, model, facts("one", ends[0]))[1] is None
     # the second is missed, told, and ends well at last
     late = run_deadlines.missed(
         pipeline.connect, "ingest", "depot", facts("two", ends[1]), ends[1] + timedelta(minutes=30)
@@ -226,12 +226,12 @@ def test_a_run_has_one_row_met_or_missed(pipeline: Pipeline, now: datetime, say:
     assert late.met is False
     deadlines.told(pipeline.connect, late)
     pull(pipeline, ends[1])
-    there = run_deadlines.ended(pipeline.connect, model, facts("two", ends[1]))
+    _, there = run_deadlines.ended(pipeline.connect, model, facts("two", ends[1]))
     assert there is not None and there.run_id == "two" and there.reached_at is not None
     assert "late" in deadlines.how_late(there)
     # the third is published in time, and its last tasks end after the deadline: that is no miss
     pull(pipeline, ends[2])
-    assert run_deadlines.ended(pipeline.connect, model, facts("three", ends[2])) is None
+    assert run_deadlines.ended(pipeline.connect, model, facts("three", ends[2]))[1] is None
     assert run_deadlines.missed(pipeline.connect, "ingest", "depot", facts("three", ends[2]), now).met is True
     found = pipeline.at_warehouse(
         "select run_id, met, reached_at is not null from ledger.deadline where run_id is not null order by about"
@@ -251,13 +251,13 @@ def test_backfills_and_runs_by_hand_leave_no_row_but_bring_what_is_waited_for(
     )
     deadlines.told(pipeline.connect, late)
     pull(pipeline, midnight, backfill=True)
-    assert run_deadlines.ended(pipeline.connect, model, facts("past", midnight, "backfill")) is None
+    assert run_deadlines.ended(pipeline.connect, model, facts("past", midnight, "backfill"))[1] is None
     pull(pipeline, now)
-    there = run_deadlines.ended(pipeline.connect, model, facts("by hand", now, "manual"))
+    _, there = run_deadlines.ended(pipeline.connect, model, facts("by hand", now, "manual"))
     assert there is not None and there.run_id == "late"
     slow = facts("slow", now, "manual")
     slow = replace(slow, started_at=slow.started_at - timedelta(hours=1))
-    there = run_deadlines.ended(pipeline.connect, model, slow)
+    _, there = run_deadlines.ended(pipeline.connect, model, slow)
     assert there is not None and there.run_id == "slow", "it was late as well, and somebody waited for it"
     assert pipeline.at_warehouse("select run_id from ledger.deadline") == [("late",)]
 
