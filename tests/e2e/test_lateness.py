@@ -43,7 +43,14 @@ def test_a_run_waits_for_what_may_still_be_committed(depot: str, lifecycle: Life
         assert lifecycle.value("warehouse", arrived, item) == 0
         assert "waiting for" in lifecycle.log(run, "wait_for_commit_horizon")
     assert lifecycle.ended(run).state == "success"
-    assert "it is there now" in lifecycle.alert_of(run, "is no longer late")
+    until(
+        lambda: [
+            text
+            for text in lifecycle.alerts()[lifecycle.alerts().index(alert) :]
+            if "ingest__depot: trouble is over" in text.splitlines()[0] and "it is there now" in text
+        ],
+        "the note that the late data is there",
+    )
     assert lifecycle.value("warehouse", arrived, item) == 1
     assert lifecycle.unequal(depot) == []
     assert backfill.state == "success"
@@ -90,7 +97,7 @@ def test_data_that_is_not_there_at_its_time_of_day(depot: str, lifecycle: Lifecy
         lifecycle.quiet()
         file.unlink()
     about = [text.splitlines()[0].partition(" ")[2] for text in lifecycle.alerts() if "ingest__yard" in text]
-    assert about == ["ingest__yard missed its deadline", "ingest__yard is no longer late"]
+    assert about == ["ingest__yard missed its deadline", "ingest__yard: trouble is over"]
     ((met, told, reached),) = lifecycle.at("warehouse", row.format("met, told_at, reached_at"))
     assert (met, told > due, reached > told) == (False, True, True)
     month = "select met, missed, percent_met from ledger.deadline_month where name = 'yard'"
