@@ -48,7 +48,8 @@ def _stage(run: SourceRun, session: Any, zone: LandingZone, load_id: int, landed
     else:
         table = staging.table_name(load_id, stream)
         staged = staging.stage(session, table, landed.schema, rows, landed.rows)
-        retried = quarantine.take_along(session, run.contract.source, landed, load_id)
+        if not landed.held_back:  # else values may not fit into its columns
+            retried = quarantine.take_along(session, run.contract.source, landed, load_id)
     ledger.record_staged(session, load_id, stream, staged + retried, retried)
     return staged + retried
 

@@ -36,6 +36,7 @@ def judge(
     """The verdict on a batch without its bad rows, which are set aside; the same verdict when that is not possible."""
     stream = landed.stream
     set_aside.clear(session, load_id, stream)
+    quarantine.mark_dropped(session, run.contract.source, landed, load_id)
     if verdict.passed or not run.contract.quarantines(run.contract.stream(stream)):
         return verdict
     seen = set_aside.seen(session, load_id, stream)
@@ -43,13 +44,16 @@ def judge(
     found = gate.bad_rows(run.loader(), staging.SCHEMA, table, seen, expectations)
     if found is None:
         return verdict
-    bad = set_aside.mark(session, load_id, stream, found)
+    set_aside.mark(session, load_id, stream, found)
+    # of those that were dropped somebody knows
+    bad = set_aside.count(session, load_id, stream, but=quarantine.DROPPED)
     if excess := _excess(run, session, load_id, stream, bad):
         set_aside.clear(session, load_id, stream)
         return replace(verdict, failures=(*verdict.failures, excess))
     log.warning("%s: %s bad rows are set aside, the others go on", stream, bad)
     failures = [
-        replace(one, severity="quarantine") if one.severity == "critical" else one for one in verdict.failures
+        replace(one, severity="quarantine" if bad else "dropped") if one.severity == "critical" else one
+        for one in verdict.failures
     ]
     return replace(verdict, failures=tuple(failures))
 
@@ -77,7 +81,7 @@ def set_dependents_aside(run: SourceRun, session: Any, manifest: Manifest) -> No
         if not more:
             break
     for name in read:
-        bad = set_aside.count(session, manifest.load_id, name)
+        bad = set_aside.count(session, manifest.load_id, name, but=quarantine.DROPPED)
         if excess := _excess(run, session, manifest.load_id, name, bad):
             raise GateFailed(
                 "too many rows would be set aside, with those that refer to bad ones", where=f"{run.where}, stream {name!r}",

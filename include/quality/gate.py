@@ -61,7 +61,7 @@ class Verdict:
     @property
     def warnings(self) -> tuple[Failure, ...]:
         """What failed and stops nothing, but is to be told: also that rows were set aside."""
-        return tuple(failure for failure in self.failures if failure.severity != "critical")
+        return tuple(failure for failure in self.failures if failure.severity in ("warning", "quarantine"))
 
     @property
     def cause(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -111,8 +112,6 @@ def _waiting(session: Session, quarantine_id: int) -> dict[str, Any]:
 
 def _check_value(session: Session, row: dict[str, Any], name: str, value: str | None, where: str) -> None:
     """Whether a value is of its column's type, as raw has it; before raw has the table, the load finds out."""
-    import psycopg
-
     found = session.execute(
         "select format_type(atttypid, atttypmod) from pg_attribute where attname = %s and attnum > 0"
         " and attrelid = to_regclass(format('%%I.%%I', 'raw_' || %s::text, %s::text)) and not attisdropped",

@@ -20,6 +20,8 @@ from include.warehouse.staging import SCHEMA
 from include.warehouse.tables import columns_list
 
 Session = psycopg.Connection[Any]
+#: The rule that a row breaks which somebody has dropped.
+DROPPED = "dropped"
 
 # Edits hold for as long as the source shows the row that they correct.
 _EDITED = "q.edits <> '{}' and (q.state = 'retry' or q.published_load is not null) and q.ended_load is null"
@@ -67,7 +69,8 @@ def take_along(
     """
     texts = (_EDITED_THEN, _PUBLISHED_THEN) if again else (_EDITED, _ASKED)
     edited, wanted = (_at(text, load_id) for text in texts)
-    if not _any(session, source, landed.stream, sql.SQL("({} or {})").format(edited, wanted)):
+    which = sql.SQL("({} or {})").format(edited, wanted)
+    if not landed.schema.primary_key or not _any(session, source, landed.stream, which):
         return 0
     batch = Batch(landed, load_id)
     values = sql.SQL(
@@ -106,33 +109,48 @@ def take_along(
 def mark_known(session: Session, source: str, landed: StreamManifest, load_id: int) -> None:
     """Note which rows of the staging batch of a past load were set aside when it was published."""
     set_aside.clear(session, load_id, landed.stream)
-    if not _any(session, source, landed.stream):
+    if not landed.schema.primary_key or not _any(session, source, landed.stream):
         return
-    batch = Batch(landed, load_id)
-    set_aside.create(session, load_id, landed.stream)
-    known = sql.SQL(
-        "select b.ctid as at from {} as b join ledger.quarantine as q on {} and {} where {} and md5({}::text) = q.digest"
-    ).format(
-        batch.rows,
-        _ours(source, landed.stream),
-        batch.same_key("b", "q"),
-        _at(_BAD_THEN, load_id),
-        batch.content("b"),
-    )
+    _mark(session, source, landed, load_id, "set aside", _at(_BAD_THEN, load_id))
     # Without a key no row was ever published.
     keyless = sql.SQL(" or ").join(
         sql.SQL("b.{} is null").format(sql.Identifier(name)) for name in landed.schema.primary_key
     )
-    nameless = sql.SQL("select b.ctid as at from {} as b where {}").format(batch.rows, keyless)
-    for query in (known, nameless):
-        set_aside.add(session, load_id, landed.stream, "set aside", query)
+    nameless = sql.SQL("select b.ctid as at from {} as b where {}").format(
+        Batch(landed, load_id).rows, keyless
+    )
+    set_aside.add(session, load_id, landed.stream, "set aside", nameless)
+
+
+def mark_dropped(session: Session, source: str, landed: StreamManifest, load_id: int) -> None:
+    """Note as bad, by the rule `DROPPED`, what somebody has dropped, whatever the rules say of it by now."""
+    dropped = sql.SQL("q.state = 'dropped' and q.ended_load is null")
+    if landed.schema.primary_key and _any(session, source, landed.stream, dropped):
+        _mark(session, source, landed, load_id, DROPPED, dropped)
+
+
+def _mark(
+    session: Session,
+    source: str,
+    landed: StreamManifest,
+    load_id: int,
+    rule: str,
+    which: sql.Composable,
+) -> None:
+    """Note as bad the rows of a batch that the quarantine knows, of these."""
+    batch = Batch(landed, load_id)
+    known = sql.SQL(
+        "select b.ctid as at from {} as b join ledger.quarantine as q on {} and {} where {} and md5({}::text) = q.digest"
+    ).format(batch.rows, _ours(source, landed.stream), batch.same_key("b", "q"), which, batch.content("b"))
+    set_aside.create(session, load_id, landed.stream)
+    set_aside.add(session, load_id, landed.stream, rule, known)
 
 
 def settle(session: Session, manifest: Manifest, key: str, landed: StreamManifest) -> int:
     """Bring the ledger's quarantine up to a load, inside the transaction that publishes it. Returns its bad rows."""
     source, stream, load_id = manifest.source, landed.stream, manifest.load_id
     bad = set_aside.count(session, load_id, stream)
-    if not bad and not _any(session, source, stream):
+    if not landed.schema.primary_key or not (bad or _any(session, source, stream)):
         return 0
     batch = Batch(landed, load_id)
     ours, load = _ours(source, stream), sql.Literal(load_id)

@@ -28,21 +28,15 @@ def clear(session: Session, load_id: int, stream: str) -> None:
     session.execute(sql.SQL("drop table if exists {} cascade").format(table(load_id, stream, "bad")))
 
 
-def mark(session: Session, load_id: int, stream: str, found: Iterable[tuple[str, str]]) -> int:
-    """Note which rows of a staging batch are bad. Returns how many that are.
+def mark(session: Session, load_id: int, stream: str, found: Iterable[tuple[str, str]]) -> None:
+    """Note which rows of a staging batch are bad.
 
     :param found: rules, and for each a query whose result has a column `ctid`.
     """
     create(session, load_id, stream)
     for rule, query in found:
-        add(
-            session,
-            load_id,
-            stream,
-            rule,
-            sql.SQL("select ctid::text::tid as at from ({}) as found").format(sql.SQL(query)),
-        )
-    return count(session, load_id, stream)
+        places = sql.SQL("select ctid::text::tid as at from ({}) as found").format(sql.SQL(query))
+        add(session, load_id, stream, rule, places)
 
 
 def mark_dependents(
@@ -189,12 +183,13 @@ def add(session: Session, load_id: int, stream: str, rule: str, places: sql.Comp
     )
 
 
-def count(session: Session, load_id: int, stream: str) -> int:
-    """How many rows of a staging batch are bad."""
+def count(session: Session, load_id: int, stream: str, *, but: str = "") -> int:
+    """How many rows of a staging batch are bad. :param but: not those that are so by this rule."""
     bad = table(load_id, stream, "bad")
     if session.execute("select to_regclass(%s) is null", (bad.as_string(None),)).fetchone() == (True,):
         return 0
-    row = session.execute(sql.SQL("select count(*) from {}").format(bad)).fetchone()
+    query = sql.SQL("select count(*) from {} where not rules @> {}").format(bad, sql.Literal(Jsonb([but])))
+    row = session.execute(query).fetchone()
     assert row is not None
     return int(row[0])
 

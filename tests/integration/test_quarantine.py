@@ -179,8 +179,13 @@ def test_what_was_dropped_stays_out_until_the_source_changes_it(shop: Pipeline) 
         decisions.drop(session, [1], by="ann", why="a test order")
         with pytest.raises(ContractError, match="waits for nothing"):
             decisions.retry(session, [1], by="ann", why="changed my mind")
-    shop.pull(_shop(), retry=True)
-    assert _raw(shop, "id = 3") == [] and _kept(shop)[0][1] == "dropped" and len(_kept(shop)) == 1
+    row = _row(shop.pull(_shop(), retry=True))
+    assert {failure["severity"] for failure in row["failures"]} == {"dropped"}
+    laxer = _stream()
+    laxer["columns"]["amount %"] = {"type": "numeric(10,2)"}
+    shop.pull(_shop(laxer), full_refresh=True)
+    assert _raw(shop, "id = 3") == []
+    assert [(key, state) for key, state, _ in _kept(shop)] == [("3", "dropped")]
     shop.at_source('update orders set "amount %" = 1 where id = 3')
     shop.pull(_shop())
     assert _raw(shop, "id = 3") == [(3, "c3", 1)]
