@@ -17,7 +17,7 @@ from psycopg import sql
 
 from include.activation.records import Record
 from include.activation.session import Session
-from include.core.contracts.sync import PostgresDestination, SyncContract
+from include.core.contracts.sync import SyncContract
 from include.core.errors import BreakerTripped, ContractError, TerminalError
 
 #: Rows of a plan, as the cursor of `open_plan` gives them: action, key, fingerprint, body.
@@ -122,8 +122,7 @@ def _open(session: Session, contract: SyncContract, cursor: PlanCursor) -> Plan:
 def _identity(contract: SyncContract) -> str:
     """Part of each fingerprint: what one destination acknowledged says nothing about another."""
     target = contract.destination
-    place = target.table if isinstance(target, PostgresDestination) else target.path
-    return f"{target.type} {target.connection} {place}\n"
+    return f"{target.type} {target.connection} {target.place}\n"
 
 
 def _mapped(contract: SyncContract, types: dict[str, str]) -> sql.Composed:

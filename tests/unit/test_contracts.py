@@ -250,7 +250,7 @@ BAD_SYNCS = {
 
 @pytest.mark.parametrize("change", BAD_SYNCS)
 def test_a_bad_sync_is_explained(tmp_path: Path, change: str) -> None:
-    from include.core.contracts.sync import HttpDestination
+    from include.core.contracts.destinations import HttpDestination
 
     old, new = change.split(" > ", 1)
     expected = BAD_SYNCS[change]

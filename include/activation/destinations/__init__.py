@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Protocol
 
 from include.activation.records import Outcome, Record
 from include.core.connection import Connection
-from include.core.contracts.sync import PostgresDestination, SyncContract
+from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError
+
+#: Module and class of each kind, imported late: a DAG file that names a sync needs no driver.
+_KINDS = {
+    "postgres": ("include.activation.destinations.postgres", "PostgresTable"),
+    "http": ("include.activation.destinations.http", "HttpApi"),
+}
 
 
 class Destination(Protocol):
@@ -40,8 +47,7 @@ def open_destination(contract: SyncContract, connection: Connection) -> Destinat
 
     :raises ContractError: the connection is of another type than the contract's destination.
     """
-    target = contract.destination
-    allowed = ("postgres",) if isinstance(target, PostgresDestination) else ("http", "https")
+    allowed = contract.destination.connection_types
     if connection.conn_type not in allowed:
         raise ContractError(
             "connection is of another type than the destination",
@@ -50,11 +56,6 @@ def open_destination(contract: SyncContract, connection: Connection) -> Destinat
             allowed=" or ".join(allowed),
             todo=f"correct destination.connection, or AIRFLOW_CONN_{connection.conn_id.upper()}",
         )
-    # Imported late: a DAG file that names a sync needs neither driver.
-    if isinstance(target, PostgresDestination):
-        from include.activation.destinations.postgres import PostgresTable
-
-        return PostgresTable(contract.sync, target, tuple(contract.mapping), connection)
-    from include.activation.destinations.http import HttpApi
-
-    return HttpApi(contract.sync, target, connection)
+    module, name = _KINDS[contract.destination.type]
+    destination: Destination = getattr(import_module(module), name)(contract, connection)
+    return destination

@@ -27,7 +27,8 @@ import orjson
 
 from include.activation.records import DELIVERED, Outcome, Record
 from include.core.connection import Connection
-from include.core.contracts.sync import HttpDestination
+from include.core.contracts.destinations import HttpDestination
+from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError, TerminalError, Unreachable
 
 _log = logging.getLogger("millrace.activation")
@@ -43,7 +44,9 @@ _REASON_CHARACTERS = 500
 class HttpApi:
     """Delivers to one endpoint. Several threads may call `send`; requests run in one event loop."""
 
-    def __init__(self, sync: str, target: HttpDestination, connection: Connection) -> None:
+    def __init__(self, contract: SyncContract, connection: Connection) -> None:
+        sync, target = contract.sync, contract.destination
+        assert isinstance(target, HttpDestination)
         self.concurrency = target.concurrency
         self._target, self._connection = target, connection
         self._base = base_url(connection)

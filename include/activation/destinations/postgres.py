@@ -18,7 +18,8 @@ from psycopg import sql
 from include.activation.records import DELIVERED, Outcome, Record
 from include.activation.session import connection_error, primary_message
 from include.core.connection import Connection
-from include.core.contracts.sync import PostgresDestination
+from include.core.contracts.destinations import PostgresDestination
+from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError, TerminalError, Unreachable
 
 # People work in this database: whoever waits for one of their locks must not wait for ever.
@@ -62,11 +63,13 @@ class PostgresTable:
 
     concurrency = 1
 
-    def __init__(
-        self, sync: str, target: PostgresDestination, fields: tuple[str, ...], connection: Connection
-    ) -> None:
-        self._target, self._fields, self._connection = target, fields, connection
-        self._where = f"sync {sync!r}, destination {target.table} by connection {connection.conn_id!r}"
+    def __init__(self, contract: SyncContract, connection: Connection) -> None:
+        target = contract.destination
+        assert isinstance(target, PostgresDestination)
+        self._target, self._fields, self._connection = target, tuple(contract.mapping), connection
+        self._where = (
+            f"sync {contract.sync!r}, destination {target.table} by connection {connection.conn_id!r}"
+        )
         self._session: psycopg.Connection[Any] | None = None
         self._upsert: sql.Composed | None = None
 

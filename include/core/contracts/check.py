@@ -212,9 +212,8 @@ def _same_target(read: dict[Path, Read[Any]]) -> Iterator[Fault]:
                 yield document.fault(("source",), what, contract.raw_schema, "one source for each raw schema")
         if isinstance(contract, SyncContract):
             goal = contract.destination
-            place = getattr(goal, "table", getattr(goal, "path", ""))
             for name in contract.mapping:
-                other = fields.setdefault((goal.connection, place, name), document)
+                other = fields.setdefault((goal.connection, goal.place, name), document)
                 if other is not document and name != goal.key:
                     what = f"another sync fills the same field: {other.path}"
                     yield document.fault(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import (
@@ -12,37 +10,10 @@ from include.core.contracts.common import (
     Duration,
     Faults,
     Identifier,
-    Model,
     Number,
     Text,
 )
-
-
-class PostgresDestination(Model):
-    """A table, written by upsert on its unique key."""
-
-    type: Literal["postgres"] = Field(description="Kind of destination.")
-    connection: Text = Field(description="The Airflow connection to it.")
-    table: Text = Field(description="schema.table at the destination.")
-    key: Text = Field(description="Unique column at the destination that identifies a record.")
-
-
-class HttpDestination(Model):
-    """A JSON API that takes batches.
-
-    POST {path} {records_field: [{id, properties: {mapped fields}}]}
-    answers     {results_field: [{id, status, error}]}
-    with the connection's password as bearer token.
-    """
-
-    type: Literal["http"] = Field(description="Kind of destination.")
-    connection: Text = Field(description="The Airflow connection to it.")
-    path: Text = Field(pattern="^/", description="Path of the batch upsert, below the connection's address.")
-    key: Text = Field(description="Mapped field that identifies a record; its value goes as `id` too.")
-    records_field: Text = Field(default="records", description="Where the records stand in a request.")
-    results_field: Text = Field(default="results", description="Where their results stand in an answer.")
-    timeout_seconds: Number = Field(default=30, gt=0, description="How long an answer may take.")
-    concurrency: Count = Field(default=4, ge=1, le=64, description="How many requests go at the same time.")
+from include.core.contracts.destinations import AnyDestination
 
 
 class SyncContract(DagContract):
@@ -52,9 +23,7 @@ class SyncContract(DagContract):
     transform: Identifier = Field(description="Delivered when this transform was published.")
     model: Text = Field(description="Activation model (view `activation.<model>` in the warehouse).")
     key: Text = Field(description="Model column that identifies a record, unique in the model.")
-    destination: PostgresDestination | HttpDestination = Field(
-        discriminator="type", description="Where records go."
-    )
+    destination: AnyDestination = Field(description="Where records go.")
     mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
     freshness: Duration | None = Field(
         default=None,
