@@ -9,7 +9,7 @@ from pydantic import Field
 from include.core.contracts.common import Count, Model, Number, Text
 
 #: What a sync does with the records of its model.
-Mode = Literal["upsert"]
+Mode = Literal["upsert", "update", "insert", "mirror", "append"]
 
 
 class _Target(Model):
@@ -32,7 +32,7 @@ class PostgresDestination(_Target):
     """A table, written by upsert on its unique key."""
 
     connection_types = ("postgres",)
-    modes = ("upsert",)
+    modes = ("upsert", "update", "insert", "mirror")
 
     type: Literal["postgres"] = Field(description="Kind of destination.")
     table: Text = Field(description="schema.table at the destination.")
