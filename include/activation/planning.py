@@ -123,29 +123,30 @@ def _open(session: Session, contract: SyncContract, cursor: PlanCursor, rows: st
     version = _model_version(session, contract.model)
     source = mapped(contract, types)
     key = sql.Identifier(contract.destination.key)
-    _check_keys(session, contract, source, key)
-    counts = _counted(
-        contract,
-        cursor,
-        sql.SQL(_COMPARE + rows).format(key=key, source=source),
-        {
-            "sync": contract.sync,
-            "max_attempts": contract.max_attempts,
-            "identity": _identity(contract),
-            "key": contract.destination.key,
-            "once": contract.mode in ("insert", "append"),
-            "mirror": contract.mode == "mirror",
-            "samples": _SAMPLES,
-        },
-    )
-    return Plan(sync=contract.sync, model_version=version, **json.loads(counts))
+    with _explained(contract):
+        _check_keys(session, contract, source, key)
+        cursor.execute(
+            sql.SQL(_COMPARE + rows).format(key=key, source=source),
+            {
+                "sync": contract.sync,
+                "max_attempts": contract.max_attempts,
+                "identity": _identity(contract),
+                "key": contract.destination.key,
+                "once": contract.mode in ("insert", "append"),
+                "mirror": contract.mode == "mirror",
+                "samples": _SAMPLES,
+            },
+        )
+        counts = cursor.fetchone()
+    assert counts is not None
+    return Plan(sync=contract.sync, model_version=version, **json.loads(counts[3]))
 
 
-def _counted(contract: SyncContract, cursor: PlanCursor, query: sql.Composed, values: dict[str, Any]) -> str:
-    """The first row of a plan, its counts."""
+@contextmanager
+def _explained(contract: SyncContract) -> Iterator[None]:
+    """Casts are the contract's, and so is the fault when one does not work."""
     try:
-        cursor.execute(query, values)
-        row = cursor.fetchone()
+        yield
     except (pg.DataError, pg.CannotCoerce, pg.UndefinedFunction) as error:
         casts = {name: one for name, one in contract.mapping.items() if isinstance(one, Cast)}
         raise TerminalError(
@@ -156,8 +157,6 @@ def _counted(contract: SyncContract, cursor: PlanCursor, query: sql.Composed, va
             allowed="; ".join(f"{name}: {one.column} as {one.type}" for name, one in casts.items()) or None,
             todo="correct the mapping's types, or have the model give values of these types",
         ) from None
-    assert row is not None
-    return str(row[3])
 
 
 def _identity(contract: SyncContract) -> str:

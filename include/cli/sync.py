@@ -153,12 +153,13 @@ def _moment(moment: Any) -> str:
 
 
 def _sync(name: str) -> Sync:
-    from include.cli.connections import find
+    from include.cli.connections import find, setting
     from include.core.contracts import SyncContract, load_named
     from include.flows.syncs import Sync
     from include.stack.home import DBT_MANIFEST
 
-    return Sync(load_named(SyncContract, name), find, DBT_MANIFEST)
+    here = setting("MILLRACE_ENVIRONMENT") or "local"
+    return Sync(load_named(SyncContract, name), find, DBT_MANIFEST, here)
 
 
 def _session(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,11 +18,19 @@ WAREHOUSE = "warehouse_activator"
 
 
 class Sync:
-    """`connect` finds a connection by its id, `manifest` is what dbt wrote of its project."""
+    """`connect` finds a connection by its id, `manifest` is what dbt wrote of its project, `environment` what this
+    installation is called."""
 
-    def __init__(self, contract: SyncContract, connect: Callable[[str], Connection], manifest: Path) -> None:
+    def __init__(
+        self,
+        contract: SyncContract,
+        connect: Callable[[str], Connection],
+        manifest: Path,
+        environment: str = "local",
+    ) -> None:
         self.contract = contract
         self._connect = connect
+        self._environment = environment
         self._model = dbt_models.model(manifest, contract.model)
 
     def plan(self, say: Callable[[str], None]) -> activation.Plan:
@@ -74,7 +81,7 @@ class Sync:
 
     def held_by_environment(self) -> str:
         """Why nothing is sent from here; empty when it may be."""
-        here, allowed = os.environ.get("MILLRACE_ENVIRONMENT") or "local", self.contract.environments
+        here, allowed = self._environment, self.contract.environments
         if not allowed or here in allowed:
             return ""
         return f"this environment is {here}, and the contract lets it send only from {', '.join(allowed)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from airflow.sdk import Param, get_current_context, task
@@ -89,7 +90,7 @@ def _flow(sync: str) -> Any:
     given = {name: context.params()[name] for name in _SHARES}
     shares = {name: share for name, share in given.items() if share is not None}
     contract = context.contract(SyncContract, sync).model_copy(update=shares)
-    return Sync(contract, context.connect, MANIFEST)
+    return Sync(contract, context.connect, MANIFEST, os.environ.get("MILLRACE_ENVIRONMENT") or "local")
 
 
 def _approved() -> Any:

@@ -51,8 +51,9 @@ def sync(source: Warehouse, target: Crm, manifest: Path) -> Callable[..., Sync]:
     """`sync(**changes)`: the flow of the contract with these fields replaced."""
     connections = {"warehouse_activator": source.connection, "crm": target.connection}
 
-    def make(**changes: Any) -> Sync:
-        return Sync(contract(**{"personal": PERSONAL, **changes}), connections.__getitem__, manifest)
+    def make(environment: str = "local", **changes: Any) -> Sync:
+        wanted = contract(**{"personal": PERSONAL, **changes})
+        return Sync(wanted, connections.__getitem__, manifest, environment)
 
     return make
 
@@ -126,16 +127,13 @@ def test_personal_data_leaves_only_by_name(target: Crm, sync: Callable[..., Sync
     assert sync().deliver("test").delivered == 100
 
 
-def test_it_sends_only_from_where_it_may(
-    target: Crm, sync: Callable[..., Sync], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    production = sync(environments=["production"])
-    assert "to create" in "".join(planned(production))
+def test_it_sends_only_from_where_it_may(target: Crm, sync: Callable[..., Sync]) -> None:
+    developer = sync(environments=["production"])
+    assert "to create" in "".join(planned(developer))
     with pytest.raises(TerminalError, match="this environment is local"):
-        production.deliver("test")
+        developer.deliver("test")
     assert target.contacts() == set()
-    monkeypatch.setenv("MILLRACE_ENVIRONMENT", "production")
-    assert production.deliver("test").delivered == 100
+    assert sync("production", environments=["production"]).deliver("test").delivered == 100
     assert sync().held_by_environment() == ""
 
 
