@@ -18,6 +18,7 @@ class Record:
     key: str
     fingerprint: bytes
     body: str = field(repr=False)
+    action: Literal["create", "update", "delete"] = "update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,14 @@ class Outcome:
 
 
 DELIVERED = Outcome("delivered")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a destination holds otherwise than mapped; empty: nothing.
+
+    fields: destination fields whose values differ. missing: it does not have the record.
+    """
+
+    fields: tuple[str, ...]
+    missing: bool = False

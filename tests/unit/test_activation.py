@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from include.activation import Backoff, SyncReport
-from include.activation.destinations.http import base_url, retry_after
+from include.activation.destinations.http_client import base_url, retry_after
 from include.activation.records import Record
 from include.core.connection import Connection
 from include.core.contracts import SyncContract, load_all

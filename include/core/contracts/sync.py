@@ -13,7 +13,7 @@ from include.core.contracts.common import (
     Number,
     Text,
 )
-from include.core.contracts.destinations import AnyDestination
+from include.core.contracts.destinations import FILLED, AnyDestination
 
 
 class SyncContract(DagContract):
@@ -49,5 +49,7 @@ class SyncContract(DagContract):
             )
             at = ("mapping", self.destination.key) if filled else ("mapping",)
             faults.add(*at, received=filled or list(self.mapping), allowed=allowed)
+        for name in self.destination.unfilled(self.mapping):
+            faults.add("destination", "api", received=f"{{{name}}}", allowed=FILLED)
         faults.raise_any()
         return self
