@@ -29,9 +29,9 @@ class Pace:
     def __init__(self, warehouse: Connection, connection: str, rate: str) -> None:
         count, seconds = parse_rate(rate)
         self._warehouse, self._connection = warehouse, connection
-        self._burst = max(1, count // 10)
-        #: Tokens a second; with the burst they make no more than `count` in any such period.
-        self._rate = (count - self._burst + 1) / seconds
+        #: What the bucket holds, and tokens a second: together no more than `count` in any such period.
+        self.burst = max(1, count // 10)
+        self.rate = (count - self.burst + 1) / seconds
         self._session: psycopg.Connection[Any] | None = None
         self._lock = threading.Lock()
         self._waiting: list[asyncio.Future[float]] = []
@@ -61,7 +61,7 @@ class Pace:
                 continue
             for number, turn in enumerate(turns, start=1):
                 # The number-th of them left so many tokens.
-                owed = max(0.0, -(tokens + len(turns) - number) / self._rate)
+                owed = max(0.0, -(tokens + len(turns) - number) / self.rate)
                 sleeper = asyncio.ensure_future(self._wait(turn, owed, paused))
                 self._sleepers.add(sleeper)
                 sleeper.add_done_callback(self._sleepers.discard)
@@ -93,7 +93,7 @@ class Pace:
                 self._session = None
 
     def _take(self, count: int) -> tuple[float, float]:
-        tokens, paused = self._execute(_TAKE, {"count": count, "burst": self._burst, "rate": self._rate})
+        tokens, paused = self._execute(_TAKE, {"count": count, "burst": self.burst, "rate": self.rate})
         return float(tokens), float(paused)
 
     def _paused(self) -> float:
