@@ -32,6 +32,11 @@ REPORT = SyncReport(
     rejected=4,
     held=2,
     unsent=1,
+    deletes=6,
+    deletes_held=1,
+    deleted=3,
+    deletes_rejected=2,
+    deletes_unsent=1,
     seconds=0.1,
 )
 
@@ -122,7 +127,13 @@ def test_books_that_balance() -> None:
     REPORT.check_books()
 
 
-@pytest.mark.parametrize("fate", ["read", "unchanged", "delivered", "rejected", "held", "unsent", "creates"])
+@pytest.mark.parametrize(
+    "fate",
+    [
+        *("read", "unchanged", "delivered", "rejected", "held", "unsent", "creates"),
+        *("deletes", "deleted", "deletes_rejected", "deletes_unsent"),
+    ],
+)
 def test_books_that_do_not(fate: str) -> None:
     with pytest.raises(BooksDoNotBalance):
         replace(REPORT, **{fate: getattr(REPORT, fate) + 1}).check_books()

@@ -58,8 +58,8 @@ class ReadBack:
             tuple(
                 name
                 for name in self._fields
-                if not (ours.get(name) is None and self._nulls == "omit")
-                and not same(ours.get(name), theirs.get(name), empty_is_null=self._nulls == "empty")
+                if not (_value(ours, name) is None and self._nulls == "omit")
+                and not same(_value(ours, name), _value(theirs, name), empty_is_null=self._nulls == "empty")
             )
         )
 
@@ -174,6 +174,11 @@ def same(ours: Any, theirs: Any, *, empty_is_null: bool = False) -> bool:
     if times[0] is None or times[1] is None:
         return False
     return abs(times[0] - times[1]) < timedelta(milliseconds=1)
+
+
+def _value(fields: dict[str, Any], name: str) -> Any:
+    """A field; one whose name has dots stands deeper."""
+    return fields[name] if name in fields else dig(fields, name)
 
 
 def _plain(value: Any, empty_is_null: bool) -> str | None:

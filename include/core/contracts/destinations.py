@@ -36,6 +36,11 @@ class _Target(Model):
         """The object there; with the connection it says which destination this is."""
         raise NotImplementedError
 
+    @property
+    def possible(self) -> tuple[Mode, ...]:
+        """Of the modes of its kind, those that it can do as it is described."""
+        return self.modes
+
     def unfilled(self, fields: Iterable[str]) -> list[str]:
         """What requests speak of and nothing fills, when `fields` are mapped."""
         return []
@@ -45,7 +50,7 @@ class PostgresDestination(_Target):
     """A table, written by upsert on its unique key."""
 
     connection_types = ("postgres",)
-    modes = ("upsert",)
+    modes = ("upsert", "update", "insert", "mirror")
 
     type: Literal["postgres"] = Field(description="Kind of destination.")
     table: Text = Field(description="schema.table at the destination.")
@@ -101,6 +106,10 @@ class HttpDestination(_Target):
         if self.path or isinstance(self.api, HttpShape):
             return self.path or fill(self.shape.upsert.path, self.settings)
         return " ".join([self.api, *(f"{name}={value}" for name, value in sorted(self.parameters.items()))])
+
+    @property
+    def possible(self) -> tuple[Mode, ...]:
+        return self.modes if self.shape.delete else ("upsert",)
 
     def unfilled(self, fields: Iterable[str]) -> list[str]:
         return self.shape.unknown(frozenset(fields))

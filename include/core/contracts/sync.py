@@ -11,9 +11,10 @@ from include.core.contracts.common import (
     Faults,
     Identifier,
     Number,
+    Share,
     Text,
 )
-from include.core.contracts.destinations import FILLED, AnyDestination
+from include.core.contracts.destinations import FILLED, AnyDestination, Mode
 
 
 class SyncContract(DagContract):
@@ -24,6 +25,12 @@ class SyncContract(DagContract):
     model: Text = Field(description="Activation model (view `activation.<model>` in the warehouse).")
     key: Text = Field(description="Model column that identifies a record, unique in the model.")
     destination: AnyDestination = Field(description="Where records go.")
+    mode: Mode = Field(
+        default="upsert",
+        description="What happens there. `upsert`: new records are created, changed ones updated. `update`: those that are"
+        " not there are rejected. `insert`: those that are there stay as they are. `mirror`: upsert, and a record that left"
+        " the model is deleted. `append`: each key is added once.",
+    )
     mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
     freshness: Duration | None = Field(
         default=None,
@@ -38,6 +45,11 @@ class SyncContract(DagContract):
         le=1,
         description="Stop when more than this share of the known records would change.",
     )
+    max_delete_share: Share = Field(
+        default=0.1,
+        description="Stop when more than this share of the records that the destination holds would go (mode mirror)."
+        " Up to 5 always may, unless the model is empty. With 1 an empty model empties the destination.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> SyncContract:
@@ -51,5 +63,8 @@ class SyncContract(DagContract):
             faults.add(*at, received=filled or list(self.mapping), allowed=allowed)
         for name in self.destination.unfilled(self.mapping):
             faults.add("destination", "api", received=f"{{{name}}}", allowed=FILLED)
+        if self.mode not in self.destination.possible:
+            allowed = f"{', '.join(self.destination.possible)}: what a destination of type {self.destination.type} can do"
+            faults.add("mode", received=self.mode, allowed=allowed)
         faults.raise_any()
         return self
