@@ -257,7 +257,7 @@ def test_wrong_credentials_say_what_to_do_and_never_show(
         wrong, SALESFORCE, api="salesforce_collections", parameters={"object": "Contact"}
     ) as destination:
         with pytest.raises(TerminalError, match=r"invalid_client[\s\S]*secret \(password\)") as caught:
-            destination.send([contact(1)])
+            destination.check()
         told += [str(caught.value), repr(destination), repr(wrong)]
     for fields, todo in (
         ({"password": secret}, "put a valid token into AIRFLOW_CONN_CRM_API"),

@@ -58,11 +58,13 @@ class HttpApi:
         self._client.pace = pace
 
     def check(self) -> None:
-        """See that something listens there.
+        """See that something listens there, and get a token where one is needed.
 
-        :raises Unreachable: nothing does.
+        :raises Unreachable: nothing does, or nothing at the address of the tokens.
+        :raises TerminalError: no token is given for these credentials.
         """
         self._client.run(self._client.knock())
+        self._client.run(self._client.login())
 
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
         """One request, or several: when the API takes fewer records at once, or refuses the batch as a whole.

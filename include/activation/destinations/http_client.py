@@ -85,6 +85,14 @@ class Client:
                 f"the API does not answer: {_short(error)}", where=self._where, todo="see whether it is up"
             ) from error
 
+    async def login(self) -> None:
+        """Get a token, where one is needed.
+
+        :raises TerminalError: the token endpoint refuses the client.
+        :raises Unreachable: it does not answer.
+        """
+        await self.auth.headers(self._opened())
+
     async def request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Response:
         """One request, when there is room for it and its time has come; with a new token when the old one is refused.
 
