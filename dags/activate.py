@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, chain
 
 from include.core.contracts import SyncContract
 from plugins.tasks import activate
 from plugins.tasks.alerts import Recovery
+from plugins.tasks.approval import PlanApproval
 from plugins.tasks.dag import contracts_or_faults, dag_arguments, marts_asset
 
 
@@ -15,7 +16,8 @@ def activate_dag(contract: SyncContract) -> DAG:
         **dag_arguments(contract), schedule=[marts_asset(contract.transform)], params=activate.TRIGGER_FORM
     ) as dag:
         settled = activate.settle.override(on_success_callback=[Recovery("activate", contract.sync)])
-        activate.plan(contract.sync) >> activate.deliver(contract.sync) >> settled(contract.sync)
+        asked = [] if contract.approval == "never" else [PlanApproval(contract)]
+        chain(activate.plan(contract.sync), *asked, activate.deliver(contract.sync), settled(contract.sync))
     return dag
 
 

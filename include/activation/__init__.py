@@ -6,9 +6,10 @@ settle    the books of a run: read = unchanged + delivered + rejected + unsent, 
           deletes = deleted + deletes_rejected + deletes_unsent
 """
 
+from include.activation.approved import Approved
 from include.activation.deliver import Backoff
 from include.activation.planning import Change, Plan
 from include.activation.report import SyncReport
 from include.activation.sync import plan, run, settle
 
-__all__ = ["Backoff", "Change", "Plan", "SyncReport", "plan", "run", "settle"]
+__all__ = ["Approved", "Backoff", "Change", "Plan", "SyncReport", "plan", "run", "settle"]

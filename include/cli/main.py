@@ -24,6 +24,7 @@ from include.cli import (
     replay,
     runs,
     slot,
+    sync,
     tools,
     warehouse,
 )
@@ -86,6 +87,7 @@ for _module in (
     deadlines,
     metrics,
     quarantine,
+    sync,
     replay,
     discover,
     contract,
