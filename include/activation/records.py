@@ -37,3 +37,14 @@ class Outcome:
 
 
 DELIVERED = Outcome("delivered")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a destination holds otherwise than mapped; empty: nothing.
+
+    fields: destination fields whose values differ. missing: it does not have the record.
+    """
+
+    fields: tuple[str, ...]
+    missing: bool = False
