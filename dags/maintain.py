@@ -17,7 +17,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("*/5 * * * *", "UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
 ):
-    looked = [maintain.look_after_incidents(), maintain.watch_deadlines()]
+    looked = [maintain.look_after_incidents(), maintain.watch_deadlines(), maintain.write_model_docs()]
     complete = EmptyOperator(
         task_id="complete",
         on_success_callback=[Recovery("maintain", "maintain")],

@@ -73,6 +73,7 @@ class Transform:
             ledger.record_gate(
                 session, self.contract.transform, self.run_id, f"{schema}.{table}",
                 passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+                asked=verdict.asked_json(),
             )  # fmt: skip
         log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
         todo = "consumers keep the last published version; correct the model or its input, then clear the run"

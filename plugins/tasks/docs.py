@@ -14,6 +14,7 @@ _STEPS = {
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite, in up to four tasks. Nobody sees it yet.
+   The button *Data Docs* of an audit shows what was asked and found.
 4. **publish**: rows, watermarks and ledger in one transaction.
 5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well.
    **close** frees the source for the next run, however this one went.
@@ -24,8 +25,9 @@ log, or with cursor xmin, have no past and are left out.""",
     TransformContract: """
 1. **begin**: an empty candidate, which no consumer sees.
 2. **build**: one task a dbt model, into the candidate; **dbt_test** at the end runs all its tests.
-3. **gate**: each table judged by its suite.
-4. **publish**: all tables in one transaction. Until then consumers see the last good version.
+3. **gate**: each table judged by its suite. Its button *Data Docs* shows what was asked and found.
+4. **publish**: all tables in one transaction. Until then consumers see the last good version. Its button *Models* shows what
+   they are.
 
 **Run again** by hand, with *Trigger*: it always builds from all of raw. So there is nothing to backfill here, and the UI
 does not offer it; backfill the ingest instead, and this DAG follows. The version before comes back with
@@ -43,7 +45,9 @@ DAG runs, but sends nothing: trigger it by hand when the backfill is to reach th
 acknowledged.
 
 **watch_deadlines** judges each contract's `deadline.at` and `freshness`, sees that a run has begun for each interval of each
-schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.""",
+schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.
+
+**write_model_docs** writes the page behind the button *Models*, when the dbt project or what is published has changed.""",
 }
 
 

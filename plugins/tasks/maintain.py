@@ -52,6 +52,19 @@ def watch_deadlines() -> None:
         _watch_component(component, health.get(component) or {})
 
 
+@task
+@translated
+def write_model_docs() -> None:
+    """The page of all models, when the project or what is published has changed since it was written."""
+    from include.flows import model_docs
+
+    try:
+        written = model_docs.write(context.connect, context.DBT_PROJECT)
+    except Unreachable as error:
+        raise AirflowSkipException(f"there is no warehouse to describe: {error}") from None
+    print("written" if written else "nothing has changed")
+
+
 def _began(dag_id: str, logical_dates: list[datetime]) -> bool:
     count: int = get_current_context()["ti"].get_dr_count(dag_id, logical_dates=logical_dates)
     return bool(logical_dates) and count > 0

@@ -14,14 +14,14 @@ from include.core.contracts import TransformContract
 from include.core.errors import TerminalError
 from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
+from plugins.tasks.pages import task_that_judges, task_that_publishes_models
 
 if TYPE_CHECKING:
     from cosmos.dbt.graph import DbtNode
 
     from include.flows.transform import Transform
 
-PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
-MANIFEST = PROJECT / "target" / "manifest.json"
+MANIFEST = context.DBT_PROJECT / "target" / "manifest.json"
 
 
 def dbt_build(contract: TransformContract) -> DbtTaskGroup:
@@ -45,10 +45,12 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
         group_id="build",
         project_config=project,
         profile_config=ProfileConfig(
-            profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
+            profile_name="shop",
+            target_name="prod",
+            profiles_yml_filepath=context.DBT_PROJECT / "profiles.yml",
         ),
         execution_config=ExecutionConfig(
-            dbt_project_path=PROJECT,
+            dbt_project_path=context.DBT_PROJECT,
             execution_mode=ExecutionMode.LOCAL,
             invocation_mode=InvocationMode.DBT_RUNNER,
         ),
@@ -117,7 +119,7 @@ def begin(name: str) -> None:
     _transform(name).begin()
 
 
-@task(map_index_template="{{ task.op_kwargs['schema'] }}.{{ task.op_kwargs['table'] }}")
+@task_that_judges(map_index_template="{{ task.op_kwargs['schema'] }}.{{ task.op_kwargs['table'] }}")
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
@@ -125,7 +127,7 @@ def gate(name: str, schema: str, table: str) -> None:
     alerts.warn("transform", name, [verdict])
 
 
-@task
+@task_that_publishes_models
 @translated
 def publish(name: str, asset: Asset) -> None:
     """All tables of the candidate, for consumers to see, in one transaction. Tells whoever waits for these marts."""
