@@ -12,7 +12,7 @@ from typing import Any
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.core.errors import GateFailed, TerminalError
-from include.flows import watch
+from include.flows import months, watch
 from include.quality import gate, suites
 from include.warehouse import ledger, marts, metrics, reached
 from include.warehouse.connect import connected
@@ -36,7 +36,12 @@ class Transform:
         schemas = frozenset(str(node["schema"]) for node in self._nodes() if node["resource_type"] == "model")
         with connected(self._transformer()) as session:
             marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
-            reached.note_built_from(session, self.contract.transform, self.run_id, self.contract.sources)
+            built = reached.note_built_from(
+                session, self.contract.transform, self.run_id, self.contract.sources
+            )
+            due = months.mark(session, self.contract, self.run_id, built)
+        if due:
+            log.info("months to close: %s", ", ".join(f"{month:%Y-%m}" for month in due))
 
     def audit(self, schema: str, table: str, backfill: bool = False) -> gate.Verdict:
         """Judge one table of the candidate by its suite, and its figures by their history.

@@ -205,6 +205,27 @@ create table if not exists ledger.candidate (
 );
 grant select, insert, update on ledger.candidate to millrace_transformer;
 
+-- One row each time that a month (UTC, by its first day) is to be built: version 1 when all its days are published, another one
+-- when something of it was published again, which `why` names. `run_id`: the run that builds it, or has; it began at `begun_at`,
+-- with the sources as in `built_from`, and what the backfills and replays `loads` had brought. closed_at: when consumers got it, with which publication; null while it is to be built.
+create table if not exists ledger.month (
+    transform      text not null,
+    month          date not null check (extract(day from month) = 1),
+    version        integer not null,
+    why            text not null,
+    marked_at      timestamptz not null default clock_timestamp(),
+    run_id         text,
+    begun_at       timestamptz,
+    built_from     jsonb,
+    loads          bigint[] not null default '{}',
+    publication_id bigint,
+    closed_at      timestamptz,
+    primary key (transform, month, version)
+);
+grant select on ledger.month to millrace_analyst;
+grant select, insert on ledger.month to millrace_developer;
+grant select, insert, update on ledger.month to millrace_transformer;
+
 -- What the gate found in each table of a candidate.
 create table if not exists ledger.gate_result (
     transform    text not null,

@@ -63,8 +63,8 @@ _OF_RUN = {
 }
 
 
-def note_built_from(session: Session, transform: str, run_id: str, sources: Sequence[str]) -> None:
-    """Note how far raw is, before a build reads it: what is built has all that, and maybe more."""
+def note_built_from(session: Session, transform: str, run_id: str, sources: Sequence[str]) -> BuiltFrom:
+    """Note, and return, how far raw is before a build reads it: what is built has all that, and maybe more."""
     built: dict[str, dict[str, Any]] = {}
     for row in rows_of(session, _STREAMS, (list(sources),)):
         built.setdefault(row["source"], {})[row["stream"]] = {
@@ -75,6 +75,7 @@ def note_built_from(session: Session, transform: str, run_id: str, sources: Sequ
         " set run_id = excluded.run_id, built_from = excluded.built_from, begun_at = clock_timestamp()",
         (transform, run_id, Jsonb(built)),
     )
+    return built
 
 
 def raw(session: Session, source: str, streams: Sequence[str], end: datetime) -> Reached | None:

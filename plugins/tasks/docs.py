@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.load import name_of
 from include.core.contracts.upkeep import Upkeep
 from include.core.contracts.watch import Watch
 
@@ -67,6 +68,10 @@ def documentation(contract: DagContract) -> str:
     }
     if freshness := getattr(contract, "freshness", None):
         facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
+    if first := getattr(contract, "closes_months_from", None):
+        facts["Months"] = (
+            f"closed from {first:%Y-%m} on, each once all its days are there: `millrace months {name_of(contract)}`"
+        )
     parts = [
         contract.description,
         "\n".join(f"- **{name}:** {fact}" for name, fact in facts.items()),

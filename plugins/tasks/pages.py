@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.bases.decorator import task_decorator_factory
 from airflow.sdk.configuration import conf
 
-#: Where the api-server serves the pages (plugins/data_docs.py).
+#: Where the api-server serves the pages (data_docs.py).
 PREFIX = "/data-docs"
 
 
