@@ -92,6 +92,11 @@ class Transform:
         log.info("publication %s: %s", version, relations)
         return version, relations
 
+    def brings_more_than_backfills(self) -> bool:
+        """Whether regular loads have reached raw between the publication before and this run's build."""
+        with connected(self._transformer()) as session:
+            return reached.brings_more_than_backfills(session, self.contract.transform, run_id=self.run_id)
+
     def _nodes(self) -> list[dict[str, Any]]:
         """What dbt's manifest says of each model and test."""
         return list(json.loads(self._manifest.read_text(encoding="utf-8"))["nodes"].values())

@@ -205,6 +205,14 @@ create table if not exists ledger.candidate (
 );
 grant select, insert, update on ledger.candidate to millrace_transformer;
 
+-- For which load of a source the DAG maintain has started a transform that had not begun since.
+create table if not exists ledger.started (
+    transform  text primary key,
+    load_id    bigint not null,
+    started_at timestamptz not null default clock_timestamp()
+);
+grant select, insert, update on ledger.started to millrace_transformer;
+
 -- One row each time that a month (UTC, by its first day) is to be built: version 1 when all its days are published, another one
 -- when something of it was published again, which `why` names. `run_id`: the run that builds it, or has; it began at `begun_at`,
 -- with the sources as in `built_from`, and what the backfills and replays `loads` had brought. closed_at: when consumers got it, with which publication; null while it is to be built.

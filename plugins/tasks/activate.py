@@ -24,12 +24,15 @@ TRIGGER_FORM = {
 def plan(sync: str) -> None:
     """What the destination has not acknowledged. Nothing is sent after a backfill, or in a dry run."""
     import include.activation as activation
+    from include.flows.status import serves_more_than_backfills
 
     contract = context.contract(SyncContract, sync)
     planned = activation.plan(contract, context.connect("warehouse_activator"))
     for change in planned.samples:
         print(f"for example: {change.action} {change.key}")
-    if context.only_backfilled():
+    if context.only_backfilled() and not serves_more_than_backfills(
+        context.connect, contract.transform, sync
+    ):
         raise AirflowSkipException(
             "started by a backfill: nothing is sent; trigger this DAG by hand to send it"
         )

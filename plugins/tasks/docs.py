@@ -48,6 +48,9 @@ acknowledged.
 **watch_deadlines** judges each contract's `deadline.at` and `freshness`, sees that a run has begun for each interval of each
 schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.
 
+**find_forgotten**, **start_forgotten**: a transform that has not begun since a source of its was published, and of which no
+run waits, is started.
+
 **write_model_docs** writes the page behind the button *Models*, when the dbt project or what is published has changed.""",
 }
 

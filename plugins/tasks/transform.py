@@ -112,6 +112,10 @@ def gated_tables(build: DbtTaskGroup) -> list[dict[str, str]]:
     ]
 
 
+def _only_backfilled(transform: Transform) -> bool:
+    return context.only_backfilled() and not transform.brings_more_than_backfills()
+
+
 @task
 @translated
 def begin(name: str) -> None:
@@ -123,7 +127,8 @@ def begin(name: str) -> None:
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
-    verdict = _transform(name).audit(schema, table, backfill=context.only_backfilled())
+    transform = _transform(name)
+    verdict = transform.audit(schema, table, backfill=_only_backfilled(transform))
     alerts.warn("transform", name, [verdict])
 
 
@@ -131,10 +136,12 @@ def gate(name: str, schema: str, table: str) -> None:
 @translated
 def publish(name: str, asset: Asset) -> None:
     """All tables of the candidate, for consumers to see, in one transaction. Tells whoever waits for these marts."""
-    version, relations = _transform(name).publish()
+    transform = _transform(name)
+    backfill = _only_backfilled(transform)
+    version, relations = transform.publish()
     get_current_context()["outlet_events"][asset].extra = {
         "publication": version,
         "rows": relations,
-        "backfill": context.only_backfilled(),
+        "backfill": backfill,
     }
     deadlines.run_ended(context.contract(TransformContract, name))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,19 @@ from typer.testing import CliRunner
 from include.cli import connections
 from include.cli.main import app
 from include.core.errors import GateFailed
-from include.core.interval import Interval
-from include.flows.publish import Published
 from include.flows.transform import Transform
-from tests.support.pipeline import Pipeline, answers, contract
+from tests.support.days import again, opened, pull
+from tests.support.pipeline import Pipeline
 from tests.support.transforms import SHOP
 
 CLOSING = SHOP.model_copy(update={"closes_months_from": date(2026, 1, 1)})
 ONE = "create table marts_candidate.one as select 1 as id"
-DAY = timedelta(days=1)
-STREAMS: list[dict[str, Any]] = [
-    {
-        "name": name, "table": f"public.{name}", "primary_key": ["id"], "mode": "incremental", "cursor": "at",
-        "deletes": "none",
-        "columns": {
-            "id": {"type": "integer"}, "amount": {"type": "integer", "min": 0},
-            "at": {"type": "timestamp with time zone"},
-        },
-    }
-    for name in ("orders", "refunds")
-]  # fmt: skip
-SOURCE = contract("shop", STREAMS, on_failed_audit="stop_stream")
 
 
 @pytest.fixture
 def shop(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """A row a day in each of two tables."""
-    for table in ("orders", "refunds"):
-        pipeline.at_source(
-            f"create table {table} (id int primary key, amount int, at timestamptz);"
-            f"insert into {table} select n, n, timestamptz '2026-01-01 12:00Z' + n * interval '1 day'"
-            " from generate_series(0, 120) n"
-        )
-    folder = tmp_path / "contracts" / "sources"
-    folder.mkdir(parents=True)
-    said = answers("shop", STREAMS) | {"on_failed_audit": "stop_stream"}
-    (folder / "shop.yaml").write_text(json.dumps(said))
-    monkeypatch.setenv("MILLRACE_CONTRACTS", str(folder.parent))
-    return pipeline
+    monkeypatch.setenv("MILLRACE_CONTRACTS", str(tmp_path / "contracts"))
+    return opened(pipeline, tmp_path / "contracts")
 
 
 @pytest.fixture
@@ -62,19 +36,6 @@ def close(build: Callable[..., Transform], shop: Pipeline) -> Callable[[str], No
         build(run_id, statement, contract=CLOSING).publish()
 
     return run
-
-
-def at(day: str) -> datetime:
-    return datetime.fromisoformat(f"{day}T00:00:00+00:00")
-
-
-def pull(shop: Pipeline, until: str) -> Published:
-    return shop.pull(SOURCE, Interval(None, at(until)))
-
-
-def again(shop: Pipeline, day: str) -> Published:
-    """A backfill of one day."""
-    return shop.pull(SOURCE, Interval(at(day), at(day) + DAY), backfill=True)
 
 
 def closed(shop: Pipeline) -> list[tuple[str, int, str | None]]:
