@@ -44,9 +44,13 @@ TRIGGER_FORM = {
 def plan(sync: str) -> dict[str, Any]:
     """What the destination has not acknowledged. Nothing is sent after a backfill, in a dry run, or from an environment that
     the contract does not name."""
+    from include.flows.status import serves_more_than_backfills
+
     flow = _flow(sync)
     planned = flow.plan(print)
-    if context.only_backfilled():
+    if context.only_backfilled() and not serves_more_than_backfills(
+        context.connect, flow.contract.transform, sync
+    ):
         raise AirflowSkipException(
             "started by a backfill: nothing is sent; trigger this DAG by hand to send it"
         )
