@@ -1,0 +1,70 @@
+"""Where a sync delivers to: one model for each kind of destination, as the contract's `destination` describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from include.core.contracts.common import Count, Model, Number, Text
+
+#: What a sync does with the records of its model.
+Mode = Literal["upsert"]
+
+
+class _Target(Model):
+    """What every kind has."""
+
+    #: Types of Airflow connections that lead to it.
+    connection_types: ClassVar[tuple[str, ...]]
+    #: What it can do.
+    modes: ClassVar[tuple[Mode, ...]]
+
+    connection: Text = Field(description="The Airflow connection to it.")
+
+    @property
+    def place(self) -> str:
+        """The object there; with the connection it says which destination this is."""
+        raise NotImplementedError
+
+
+class PostgresDestination(_Target):
+    """A table, written by upsert on its unique key."""
+
+    connection_types = ("postgres",)
+    modes = ("upsert",)
+
+    type: Literal["postgres"] = Field(description="Kind of destination.")
+    table: Text = Field(description="schema.table at the destination.")
+    key: Text = Field(description="Unique column at the destination that identifies a record.")
+
+    @property
+    def place(self) -> str:
+        return self.table
+
+
+class HttpDestination(_Target):
+    """A JSON API that takes batches.
+
+    POST {path} {records_field: [{id, properties: {mapped fields}}]}
+    answers     {results_field: [{id, status, error}]}
+    with the connection's password as bearer token.
+    """
+
+    connection_types = ("http", "https")
+    modes = ("upsert",)
+
+    type: Literal["http"] = Field(description="Kind of destination.")
+    path: Text = Field(pattern="^/", description="Path of the batch upsert, below the connection's address.")
+    key: Text = Field(description="Mapped field that identifies a record; its value goes as `id` too.")
+    records_field: Text = Field(default="records", description="Where the records stand in a request.")
+    results_field: Text = Field(default="results", description="Where their results stand in an answer.")
+    timeout_seconds: Number = Field(default=30, gt=0, description="How long an answer may take.")
+    concurrency: Count = Field(default=4, ge=1, le=64, description="How many requests go at the same time.")
+
+    @property
+    def place(self) -> str:
+        return self.path
+
+
+AnyDestination = Annotated[PostgresDestination | HttpDestination, Field(discriminator="type")]
