@@ -14,6 +14,7 @@ from include.core.errors import ContractError
 #: Module and class of each kind, imported late: a DAG file that names a sync needs no driver.
 _KINDS = {
     "postgres": ("include.activation.destinations.postgres", "PostgresTable"),
+    "mysql": ("include.activation.destinations.mysql", "MysqlTable"),
     "http": ("include.activation.destinations.http", "HttpApi"),
 }
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from include.core.contracts.common import Count, Model, Number, Text
 
 #: What a sync does with the records of its model.
-Mode = Literal["upsert"]
+Mode = Literal["upsert", "update", "insert", "mirror", "append"]
 
 
 class _Target(Model):
@@ -43,6 +43,21 @@ class PostgresDestination(_Target):
         return self.table
 
 
+class MysqlDestination(_Target):
+    """A table in MariaDB or MySQL, written by upsert on its unique key."""
+
+    connection_types = ("mysql",)
+    modes = ("upsert", "mirror")
+
+    type: Literal["mysql"] = Field(description="Kind of destination.")
+    table: Text = Field(description="database.table at the destination.")
+    key: Text = Field(description="Unique column at the destination that identifies a record.")
+
+    @property
+    def place(self) -> str:
+        return self.table
+
+
 class HttpDestination(_Target):
     """A JSON API that takes batches.
 
@@ -67,4 +82,6 @@ class HttpDestination(_Target):
         return self.path
 
 
-AnyDestination = Annotated[PostgresDestination | HttpDestination, Field(discriminator="type")]
+AnyDestination = Annotated[
+    PostgresDestination | MysqlDestination | HttpDestination, Field(discriminator="type")
+]

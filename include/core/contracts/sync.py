@@ -13,7 +13,7 @@ from include.core.contracts.common import (
     Number,
     Text,
 )
-from include.core.contracts.destinations import AnyDestination
+from include.core.contracts.destinations import AnyDestination, Mode
 
 
 class SyncContract(DagContract):
@@ -24,6 +24,12 @@ class SyncContract(DagContract):
     model: Text = Field(description="Activation model (view `activation.<model>` in the warehouse).")
     key: Text = Field(description="Model column that identifies a record, unique in the model.")
     destination: AnyDestination = Field(description="Where records go.")
+    mode: Mode = Field(
+        default="upsert",
+        description="What happens there. `upsert`: new records are created, changed ones updated. `update`: those that are"
+        " not there are rejected. `insert`: those that are there stay as they are. `mirror`: upsert, and a record that left"
+        " the model is deleted. `append`: each key is added once.",
+    )
     mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
     freshness: Duration | None = Field(
         default=None,
@@ -49,5 +55,8 @@ class SyncContract(DagContract):
             )
             at = ("mapping", self.destination.key) if filled else ("mapping",)
             faults.add(*at, received=filled or list(self.mapping), allowed=allowed)
+        if self.mode not in self.destination.modes:
+            allowed = f"{', '.join(self.destination.modes)}: what a destination of type {self.destination.type} can do"
+            faults.add("mode", received=self.mode, allowed=allowed)
         faults.raise_any()
         return self
