@@ -2,7 +2,8 @@
 
 plan      what the destination has not acknowledged, as the warehouse computes it
 deliver   batches to a destination; each answer is remembered before the next question
-settle    the books of a run: read = unchanged + delivered + rejected + unsent
+settle    the books of a run: read = unchanged + delivered + rejected + unsent, and of what left the model
+          deletes = deleted + deletes_rejected + deletes_unsent
 """
 
 from include.activation.deliver import Backoff

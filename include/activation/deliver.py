@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -58,18 +58,25 @@ class Batch:
 
 
 @dataclass
-class Tally:
-    """What became of the planned records, as the loop counted them."""
+class Fates:
+    """What became of records of one kind, as the loop counted them. unsent: fetched from the plan, without an answer."""
 
-    delivered: int = 0
-    rejected: int = 0
     fetched: int = 0
     unsent: int = 0
+
+
+@dataclass
+class Tally:
+    """What became of the planned records."""
+
+    settled: int = 0
+    writes: Fates = field(default_factory=Fates)
+    deletes: Fates = field(default_factory=Fates)
     reasons: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def settled(self) -> int:
-        return self.delivered + self.rejected
+    def of(self, records: Sequence[Record]) -> Fates:
+        """Those of a batch's kind."""
+        return self.deletes if records[0].action == "delete" else self.writes
 
 
 class Delivery:
@@ -119,7 +126,8 @@ class Delivery:
                     break
                 else:
                     time.sleep(max(0.0, self._not_before - time.monotonic()))
-        self.tally.unsent += sum(len(batch.records) for batch in self._failed)
+        for batch in self._failed:
+            self.tally.of(batch.records).unsent += len(batch.records)
         return self.tally
 
     def _departing(self) -> list[Batch]:
@@ -142,7 +150,7 @@ class Delivery:
         if not self._exhausted and len(self._failed) < self._backoff.tries:
             records = next(self._source, None)
             if records is not None:
-                self.tally.fetched += len(records)
+                self.tally.of(records).fetched += len(records)
                 return self._batch(records)
             self._exhausted = True
         return self._failed.popleft() if self._failed else None
@@ -156,17 +164,12 @@ class Delivery:
         if error is not None:
             # Nobody knows what arrived: the batch stays written down as on its way.
             self.error, self._stopped = self.error or error, True
-            self.tally.unsent += len(batch.records)
+            self.tally.of(batch.records).unsent += len(batch.records)
             return
         outcomes = future.result()
-        remaining = []
-        for record, outcome in zip(batch.records, outcomes, strict=True):
-            if outcome.kind == "delivered":
-                self.tally.delivered += 1
-            elif outcome.kind == "rejected":
-                self.tally.rejected += 1
-            else:
-                remaining.append((record, outcome))
+        pairs = zip(batch.records, outcomes, strict=True)
+        remaining = [(record, outcome) for record, outcome in pairs if outcome.kind == "retryable"]
+        self.tally.settled += len(outcomes) - len(remaining)
         if len(remaining) < len(outcomes):
             self._failures = 0
         elif batch.outage == self._outages:
@@ -198,7 +201,7 @@ class Delivery:
         else:
             rest = [Batch(batch.number, records, batch.tries + 1, batch.settled_before)]
         if rest[0].tries >= self._backoff.tries:
-            self.tally.unsent += len(records)
+            self.tally.of(records).unsent += len(records)
         else:
             self._failed.extend(rest)
         return rest

@@ -10,29 +10,35 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
 
+from include.activation.mapping import SCHEMA, column_types, mapped, model
 from include.activation.records import Record
 from include.activation.session import Session
 from include.core.contracts.sync import SyncContract
-from include.core.errors import BreakerTripped, ContractError, TerminalError
+from include.core.errors import TerminalError
 
 #: Rows of a plan, as the cursor of `open_plan` gives them: action, key, fingerprint, body.
 PlanCursor = psycopg.ServerCursor[Any]
-_SCHEMA = "activation"
 _SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Change:
-    """One planned change, as a sample. `body` is the mapped record as JSON; it never shows in `repr`."""
+    """One planned change, as a sample.
 
-    action: Literal["create", "update"]
+    `body` is the mapped record as JSON (of a delete, its key), `before` the one that the destination acknowledged
+    last; None where it holds none, or that is not known. Neither ever shows in `repr`.
+    """
+
+    action: Literal["create", "update", "delete"]
     key: str
     body: str = field(repr=False)
+    before: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ class Plan:
     """Counts of records: `read` from the model = unchanged + held + creates + updates.
 
     held: rejected too often as they are, not sent. again: of the planned, those that were rejected as they
-    are. known: of the read, those that the destination acknowledged before.
+    are. known: of the read, those that the destination acknowledged before. In mode mirror, deletes: those that the
+    destination holds, or may hold, and that left the model; deletes_held: of these, not sent, because it refused to
+    delete them too often.
     """
 
     sync: str
@@ -52,16 +60,27 @@ class Plan:
     updates: int
     again: int
     known: int
+    deletes: int
+    deletes_held: int
     samples: tuple[Change, ...] = ()
 
     @property
-    def planned(self) -> int:
+    def writes(self) -> int:
         return self.creates + self.updates
+
+    @property
+    def planned(self) -> int:
+        return self.writes + self.deletes
+
+    @property
+    def gone(self) -> int:
+        return self.deletes + self.deletes_held
 
 
 @contextmanager
 def open_plan(session: Session, contract: SyncContract, *, hold: bool) -> Iterator[tuple[Plan, PlanCursor]]:
-    """Plan, and give a cursor over the planned rows. With `hold`, the transaction it was made in has ended.
+    """Plan, and give a cursor over the planned rows. With `hold`, the transaction it was made in has ended; without, the
+    cursor gives some rows of each action.
 
     :raises ContractError: the model lacks a mapped column.
     :raises TerminalError: the model is not published, or has a key twice or without a value.
@@ -69,50 +88,51 @@ def open_plan(session: Session, contract: SyncContract, *, hold: bool) -> Iterat
     with session.cursor(name="millrace_plan", withhold=hold) as cursor:
         if hold:
             with session.transaction():
-                plan = _open(session, contract, cursor)
+                plan = _open(session, contract, cursor, _ALL)
             yield plan, cursor
         else:
             with session.transaction(force_rollback=True):
-                yield _open(session, contract, cursor), cursor
+                yield _open(session, contract, cursor, _SOME), cursor
 
 
-def samples(cursor: PlanCursor) -> tuple[Change, ...]:
-    """The first rows of a plan; the cursor has passed them then."""
-    return tuple(Change(action, key, body) for action, key, _, body in cursor.fetchmany(_SAMPLES))
+def samples(session: Session, sync: str, cursor: PlanCursor) -> tuple[Change, ...]:
+    """Some changes of a plan that was made to be looked at."""
+    rows = cursor.fetchall()
+    before = dict(
+        session.execute(
+            "select record_key, value from ledger.sync_record where sync = %s and there and record_key = any(%s)",
+            (sync, [key for _, key, _, _ in rows]),
+        ).fetchall()
+    )
+    return tuple(Change(action, key, body, before.get(key)) for action, key, _, body in rows)
 
 
 def planned_batches(cursor: PlanCursor, size: int) -> Iterator[list[Record]]:
-    """The planned records, `size` at a time."""
+    """The planned records, up to `size` at a time; deletes come first, and in batches of their own."""
     while rows := cursor.fetchmany(size):
-        yield [Record(key, fingerprint, body) for _, key, fingerprint, body in rows]
+        records = (Record(key, fingerprint, body, action) for action, key, fingerprint, body in rows)
+        for _, alike in groupby(records, lambda record: record.action == "delete"):
+            yield list(alike)
 
 
-def check_breaker(contract: SyncContract, plan: Plan) -> None:
-    """See that no more of the known records change than the contract allows.
-
-    :raises BreakerTripped: more would change.
-    """
-    share = plan.updates / plan.known if plan.known else 0.0
-    if share > contract.max_change_share:
-        raise BreakerTripped(
-            "more of the delivered records would change than the contract allows; nothing was sent",
-            where=f"sync {contract.sync!r}, model {_SCHEMA}.{contract.model}",
-            received=f"{plan.updates} of {plan.known} records ({share:.1%})",
-            allowed=f"max_change_share {contract.max_change_share:.1%}",
-            todo="look at the model; when the change is meant, raise max_change_share for this run",
-        )
-
-
-def _open(session: Session, contract: SyncContract, cursor: PlanCursor) -> Plan:
+def _open(session: Session, contract: SyncContract, cursor: PlanCursor, rows: str) -> Plan:
     session.execute("set transaction isolation level repeatable read")
-    types = _column_types(session, contract)
+    types = column_types(session, contract)
     version = _model_version(session, contract.model)
-    source = _mapped(contract, types)
+    source = mapped(contract, types)
     key = sql.Identifier(contract.destination.key)
     _check_keys(session, contract, source, key)
     cursor.execute(
-        sql.SQL(_COMPARE).format(key=key, source=source),
-        {"sync": contract.sync, "max_attempts": contract.max_attempts, "identity": _identity(contract)},
+        sql.SQL(_COMPARE + rows).format(key=key, source=source),
+        {
+            "sync": contract.sync,
+            "max_attempts": contract.max_attempts,
+            "identity": _identity(contract),
+            "key": contract.destination.key,
+            "once": contract.mode in ("insert", "append"),
+            "mirror": contract.mode == "mirror",
+            "samples": _SAMPLES,
+        },
     )
     counts = cursor.fetchone()
     assert counts is not None
@@ -125,56 +145,7 @@ def _identity(contract: SyncContract) -> str:
     return f"{target.type} {target.connection} {target.place}\n"
 
 
-def _mapped(contract: SyncContract, types: dict[str, str]) -> sql.Composed:
-    """The model with the names of the destination's fields, in an order that is not the contract's."""
-    columns = []
-    for destination_field, column in sorted(contract.mapping.items()):
-        value: sql.Composable = sql.SQL("m.") + sql.Identifier(column)
-        if types[column] in ("numeric", "bigint"):
-            value += sql.SQL("::text")
-        columns.append(value + sql.SQL(" as ") + sql.Identifier(destination_field))
-    return sql.SQL("(select {} from {} m)").format(sql.SQL(", ").join(columns), _model(contract))
-
-
-def _model(contract: SyncContract) -> sql.Identifier:
-    return sql.Identifier(_SCHEMA, contract.model)
-
-
-def _column_types(session: Session, contract: SyncContract) -> dict[str, str]:
-    where = f"sync {contract.sync!r}, model {_SCHEMA}.{contract.model}"
-    rows = session.execute(
-        "select a.attname, format_type(case t.typtype when 'd' then t.typbasetype else t.oid end, null)"
-        " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
-        " join pg_type t on t.oid = a.atttypid"
-        " where n.nspname = %s and c.relname = %s order by a.attnum",
-        (_SCHEMA, contract.model),
-    ).fetchall()
-    if not rows:
-        raise TerminalError(
-            "the activation model is not published",
-            where=where,
-            todo=f"run transform {contract.transform!r}, or correct the contract's model",
-        )
-    types: dict[str, str] = dict(rows)
-    missing = sorted(set(contract.mapping.values()) - set(types))
-    if missing:
-        raise ContractError(
-            "mapping names columns that the model does not have",
-            where=where,
-            received=", ".join(missing),
-            allowed=", ".join(types),
-            todo="correct the mapping, or add the column to the model",
-        )
-    too_long = [name for name in contract.mapping if len(name.encode()) > 63]
-    if too_long:
-        raise ContractError(
-            "destination field is too long", where=where, received=too_long, allowed="63 bytes at most"
-        )
-    return types
-
-
-def _model_version(session: Session, model: str) -> str:
+def _model_version(session: Session, name: str) -> str:
     """The relations that the published view reads, or its own name when it is a table."""
     row = session.execute(
         "select string_agg(distinct format('%%I.%%I', n.nspname, c.relname), ', ')"
@@ -184,9 +155,9 @@ def _model_version(session: Session, model: str) -> str:
         " join pg_class c on c.oid = d.refobjid and c.oid <> r.ev_class"
         " join pg_namespace n on n.oid = c.relnamespace"
         " where r.ev_class = format('%%I.%%I', %(schema)s::text, %(model)s::text)::regclass",
-        {"schema": _SCHEMA, "model": model},
+        {"schema": SCHEMA, "model": name},
     ).fetchone()
-    return (row and row[0]) or f"{_SCHEMA}.{model}"
+    return (row and row[0]) or f"{SCHEMA}.{name}"
 
 
 def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, key: sql.Identifier) -> None:
@@ -199,14 +170,14 @@ def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, 
     ).fetchone()
     assert row is not None
     if any(row):
-        column, model = (name.as_string(session) for name in (sql.Identifier(contract.key), _model(contract)))
+        column, table = (name.as_string(session) for name in (sql.Identifier(contract.key), model(contract)))
         raise TerminalError(
             "a key must stand once for each record, and never be null; nothing was sent",
-            where=f"sync {contract.sync!r}, model {_SCHEMA}.{contract.model}, column {contract.key!r}",
+            where=f"sync {contract.sync!r}, model {SCHEMA}.{contract.model}, column {contract.key!r}",
             received=f"{row[0]} keys twice or more, {row[1]} rows without one",
             allowed="each value once",
             # a key may be an address: it is for whoever may read the model, not for a log
-            todo=f"look at them: select {column}, count(*) from {model} group by 1"
+            todo=f"look at them: select {column}, count(*) from {table} group by 1"
             f" having count(*) > 1 or {column} is null; correct the model's grain, and give its key the dbt tests"
             " unique and not_null",
         )
@@ -214,7 +185,7 @@ def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, 
 
 # `offset 0` keeps the planner from merging the levels, which would render and hash each record several times.
 # The first row holds the counts: a cursor runs without parallel workers, so the branches of `union all` come
-# in order.
+# in order. `gone` reads what the destination holds or may hold; in other modes than mirror it costs nothing.
 _COMPARE = """
 with model as (
     select b.record_key, b.body, sha256(convert_to(%(identity)s || b.body, 'UTF8')) as fingerprint
@@ -229,6 +200,7 @@ with model as (
             coalesce(s.refused = m.fingerprint, false) as again,
             case
                 when s.acknowledged = m.fingerprint and s.refused is null then 'unchanged'
+                when %(once)s and s.acknowledged is not null then 'unchanged'
                 when s.refused = m.fingerprint and s.attempts >= %(max_attempts)s then 'held'
                 when s.acknowledged_at is null then 'create'
                 else 'update'
@@ -237,6 +209,16 @@ with model as (
         left join ledger.sync_record s on s.sync = %(sync)s and s.record_key = m.record_key
         offset 0
     ) c
+), gone as materialized (
+    select g.record_key, g.fingerprint, g.again, not g.again or g.attempts < %(max_attempts)s as sent,
+        json_build_object(%(key)s::text, g.record_key)::text as body
+    from (
+        select s.record_key, s.attempts, d.fingerprint, coalesce(s.refused = d.fingerprint, false) as again
+        from ledger.sync_record s
+        cross join (select sha256(convert_to(%(identity)s || 'delete', 'UTF8')) as fingerprint) d
+        where %(mirror)s and s.sync = %(sync)s and s.there
+            and not exists (select from compared c where c.record_key = s.record_key)
+    ) g
 )
 select 'counts' as action, null as record_key, null::bytea as fingerprint, json_build_object(
     'read', count(*),
@@ -244,10 +226,27 @@ select 'counts' as action, null as record_key, null::bytea as fingerprint, json_
     'held', count(*) filter (where action = 'held'),
     'creates', count(*) filter (where action = 'create'),
     'updates', count(*) filter (where action = 'update'),
-    'again', count(*) filter (where again and action in ('create', 'update')),
-    'known', count(*) filter (where known)
+    'again', count(*) filter (where again and action in ('create', 'update'))
+        + (select count(*) from gone where again and sent),
+    'known', count(*) filter (where known),
+    'deletes', (select count(*) from gone where sent),
+    'deletes_held', (select count(*) from gone where not sent)
 )::text as body
 from compared
+"""
+
+_ALL = """
+union all
+select 'delete', record_key, fingerprint, body from gone where sent
 union all
 select action, record_key, fingerprint, body from compared where body is not null
+"""
+
+_SOME = """
+union all
+(select 'delete', record_key, fingerprint, body from gone where sent limit %(samples)s)
+union all
+(select action, record_key, fingerprint, body from compared where action = 'update' limit %(samples)s)
+union all
+(select action, record_key, fingerprint, body from compared where action = 'create' limit %(samples)s)
 """

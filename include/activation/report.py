@@ -13,7 +13,8 @@ class SyncReport:
     """Counts of records: read = unchanged + delivered + rejected + unsent.
 
     rejected: refused in this run, and held back because they were refused too often (`held` of them). unsent:
-    planned, without an answer. `sync_run_id` is the row in `ledger.sync_run`.
+    planned, without an answer. Beside these, what left the model: deletes = deleted + deletes_rejected + deletes_unsent.
+    `sync_run_id` is the row in `ledger.sync_run`.
     """
 
     sync: str
@@ -29,7 +30,17 @@ class SyncReport:
     rejected: int
     held: int
     unsent: int
+    deletes: int
+    deletes_held: int
+    deleted: int
+    deletes_rejected: int
+    deletes_unsent: int
     seconds: float
+
+    @property
+    def missing(self) -> int:
+        """Planned, without an answer."""
+        return self.unsent + self.deletes_unsent
 
     def counts(self) -> dict[str, Any]:
         """The report as a mapping: names and numbers only, fit for a log or for another task."""
@@ -50,5 +61,14 @@ class SyncReport:
                 f" unchanged {self.unchanged}, delivered {self.delivered},"
                 f" rejected {self.rejected} (held {self.held}), unsent {self.unsent}",
                 allowed="read = unchanged + delivered + rejected + unsent",
+                todo="look at ledger.sync_record; a new run sends what is still missing",
+            )
+        if self.deletes != self.deleted + self.deletes_rejected + self.deletes_unsent:
+            raise BooksDoNotBalance(
+                "records that left the model and what became of them differ",
+                where=f"sync {self.sync!r}, sync_run {self.sync_run_id}",
+                received=f"deletes {self.deletes}; deleted {self.deleted}, rejected {self.deletes_rejected},"
+                f" unsent {self.deletes_unsent}",
+                allowed="deletes = deleted + deletes_rejected + deletes_unsent",
                 todo="look at ledger.sync_record; a new run sends what is still missing",
             )

@@ -27,11 +27,18 @@ create table if not exists ledger.sync_run (
     unsent        bigint      not null default 0,
     error         text
 );
+alter table ledger.sync_run
+    add column if not exists deletes          bigint not null default 0,
+    add column if not exists deletes_held     bigint not null default 0,
+    add column if not exists deleted          bigint not null default 0,
+    add column if not exists deletes_rejected bigint not null default 0,
+    add column if not exists deletes_unsent   bigint not null default 0;
 create index if not exists sync_run_by_sync on ledger.sync_run (sync, sync_run_id desc);
 create index if not exists sync_run_by_run on ledger.sync_run (run_id);
 
 comment on table ledger.sync_run is
-    'One row for each attempt to deliver a sync. read = unchanged + held + delivered + rejected + unsent.';
+    'One row for each attempt to deliver a sync. read = unchanged + held + delivered + rejected + unsent; and of what left'
+    ' the model, deletes = deleted + deletes_rejected + deletes_unsent.';
 comment on column ledger.sync_run.run_id is 'Run of the DAG (or the shell) that asked for the delivery.';
 comment on column ledger.sync_run.model_version is 'Relation that the activation view read at that time.';
 comment on column ledger.sync_run.held is 'Not sent, because rejected too often as they are.';
@@ -41,7 +48,7 @@ comment on column ledger.sync_run.unsent is 'Planned, without an answer; the nex
 create table if not exists ledger.sync_record (
     sync             text        not null,
     record_key       text        not null,
-    status           text        not null check (status in ('delivered', 'rejected')),
+    status           text        not null check (status in ('delivered', 'rejected', 'deleted', 'unknown')),
     acknowledged     bytea,
     acknowledged_at  timestamptz,
     refused          bytea,
@@ -52,13 +59,30 @@ create table if not exists ledger.sync_record (
     sync_run_id      bigint      not null,
     primary key (sync, record_key)
 );
+do $$
+begin
+    if not exists (select from information_schema.columns
+                   where table_schema = 'ledger' and table_name = 'sync_record' and column_name = 'there') then
+        alter table ledger.sync_record
+            add column there boolean not null default false, add column action text, add column value text,
+            drop constraint sync_record_status_check, add constraint sync_record_status_check
+                check (status in ('delivered', 'rejected', 'deleted', 'unknown'));
+        update ledger.sync_record set there = true where acknowledged_at is not null;
+    end if;
+end $$;
 create index if not exists sync_record_rejected on ledger.sync_record (sync, last_attempt_at)
     where status = 'rejected';
 
 comment on table ledger.sync_record is 'The last answer of a destination for each record of a sync.';
+comment on column ledger.sync_record.status is
+    'The last answer; deleted: it holds the record no longer; unknown: it never answered, and may hold it.';
+comment on column ledger.sync_record.there is 'Whether the destination holds the record, or may hold it.';
+comment on column ledger.sync_record.action is 'What was answered last: create, update or delete.';
+comment on column ledger.sync_record.value is
+    'The mapped record that it acknowledged last, as JSON; null when it holds none.';
 comment on column ledger.sync_record.acknowledged is
     'Fingerprint of what the destination holds by its own word; null: not known.';
-comment on column ledger.sync_record.acknowledged_at is 'When it did so last; null: never.';
+comment on column ledger.sync_record.acknowledged_at is 'When it did so last; null: never, or deleted since.';
 comment on column ledger.sync_record.refused is 'Fingerprint it rejected last; null when it took it.';
 comment on column ledger.sync_record.attempts is 'Runs in which the record was answered as it is now.';
 comment on column ledger.sync_record.sync_run_id is 'The sync_run that got the answer.';

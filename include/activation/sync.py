@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
+from include.activation import runs
+from include.activation.breakers import check_breakers
 from include.activation.deliver import Backoff, Delivery, Progress
 from include.activation.destinations import Destination, open_destination
-from include.activation.planning import Plan, PlanCursor, check_breaker, open_plan, planned_batches, samples
+from include.activation.planning import Plan, PlanCursor, open_plan, planned_batches, samples
 from include.activation.report import SyncReport
 from include.activation.session import Session, only_writer, try_lock, unlock, warehouse_session
 from include.activation.state import State, recover
 from include.core.connection import Connection
 from include.core.contracts.sync import SyncContract
-from include.core.errors import MillraceError, TerminalError, TransientError
+from include.core.errors import TerminalError, TransientError
 
 _log = logging.getLogger("millrace.activation")
 _BACKOFF = Backoff()
@@ -35,13 +36,13 @@ def plan(contract: SyncContract, warehouse: Connection) -> Plan:
             recover(session, contract.sync)
             unlock(session, contract.sync)
         with open_plan(session, contract, hold=False) as (counts, cursor):
-            planned = replace(counts, samples=samples(cursor))
+            planned = replace(counts, samples=samples(session, contract.sync, cursor))
     _log.info(
-        "%(sync)s: %(read)d read, %(unchanged)d unchanged, %(creates)d to create, %(updates)d to update"
-        " (of all these %(again)d rejected before), %(held)d held",
+        "%(sync)s: %(read)d read, %(unchanged)d unchanged, %(creates)d to create, %(updates)d to update,"
+        " %(deletes)d to delete (of all these %(again)d rejected before), %(held)d held",
         vars(planned),
     )
-    check_breaker(contract, planned)
+    check_breakers(contract, planned)
     return planned
 
 
@@ -72,7 +73,7 @@ def run(
         try:
             target.check()
             with open_plan(session, contract, hold=True) as (planned, cursor):
-                check_breaker(contract, planned)
+                check_breakers(contract, planned)
                 return _deliver(
                     session, contract, target, planned, cursor, run_id, started, backoff, progress
                 )
@@ -91,16 +92,21 @@ def _deliver(
     backoff: Backoff,
     progress: Progress,
 ) -> SyncReport:
-    state = State(session, contract.sync, _begin(session, planned, run_id))
-    _log.info("%s: sending %d of %d records", contract.sync, planned.planned, planned.read)
+    state = State(session, contract.sync, runs.begin(session, planned, run_id))
+    _log.info(
+        "%s: sending %d of %d records, and %d deletions",
+        *(contract.sync, planned.writes, planned.read, planned.deletes),
+    )
     delivery = Delivery(target, state, planned_batches(cursor, contract.batch_size), backoff, progress)
     tally = delivery.run()
     # Counted where it is remembered, not where it was sent: the two must agree.
-    delivered, rejected = state.counted()
-    unsent = tally.unsent
-    if delivery.error is not None or tally.unsent:
-        unsent += planned.planned - tally.fetched
-    status = "failed" if delivery.error is not None else "incomplete" if unsent else "delivered"
+    counted = state.counted()
+    unsent, deletes_unsent = tally.writes.unsent, tally.deletes.unsent
+    if delivery.error is not None or unsent or deletes_unsent:
+        unsent += planned.writes - tally.writes.fetched
+        deletes_unsent += planned.deletes - tally.deletes.fetched
+    incomplete = unsent or deletes_unsent
+    status = "failed" if delivery.error is not None else "incomplete" if incomplete else "delivered"
     report = SyncReport(
         sync=contract.sync,
         run_id=run_id,
@@ -111,18 +117,23 @@ def _deliver(
         unchanged=planned.unchanged,
         creates=planned.creates,
         updates=planned.updates,
-        delivered=delivered,
-        rejected=rejected + planned.held,
+        delivered=counted.delivered,
+        rejected=counted.rejected + planned.held,
         held=planned.held,
         unsent=unsent,
+        deletes=planned.deletes,
+        deletes_held=planned.deletes_held,
+        deleted=counted.deleted,
+        deletes_rejected=counted.deletes_rejected,
+        deletes_unsent=deletes_unsent,
         seconds=time.monotonic() - started,
     )
     problem = _problem(contract, report, delivery)
-    _finish(session, report, problem)
+    runs.finish(session, report, problem)
     recover(session, contract.sync)
     _log.info(
         "%(sync)s: %(delivered)d delivered, %(rejected)d rejected (%(held)d of them held), %(unchanged)d"
-        " unchanged, %(unsent)d unsent, in %(seconds).1f s",
+        " unchanged, %(unsent)d unsent; %(deleted)d of %(deletes)d deleted; in %(seconds).1f s",
         report.counts(),
     )
     report.check_books()
@@ -134,14 +145,14 @@ def _deliver(
 def _problem(contract: SyncContract, report: SyncReport, delivery: Delivery) -> BaseException | None:
     if delivery.error is not None:
         return delivery.error
-    if not report.unsent:
+    if not report.missing:
         return None
     reasons = "; ".join(
         f"{reason} ({count} times)" for reason, count in sorted(delivery.tally.reasons.items())[:5]
     )
     return TransientError(
-        f"{report.unsent} of {report.creates + report.updates} records have no answer;"
-        f" {report.delivered} were delivered",
+        f"{report.missing} of {report.creates + report.updates + report.deletes} records have no answer;"
+        f" {report.delivered + report.deleted} were delivered",
         where=f"sync {contract.sync!r}, destination connection {contract.destination.connection!r}",
         received=reasons or None,
         todo="see whether the destination is up; the next try sends only what is still missing",
@@ -155,14 +166,7 @@ def settle(contract: SyncContract, warehouse: Connection, *, run_id: str) -> Syn
     :raises BooksDoNotBalance: what was read and what became of it differ.
     """
     with warehouse_session(warehouse, contract.sync) as session:
-        row = session.execute(
-            "select sync, run_id, sync_run_id, model_version, status, read, unchanged, creates, updates,"
-            " delivered, rejected + held, held, unsent,"
-            " coalesce(extract(epoch from finished_at - started_at), 0)::float8"
-            " from ledger.sync_run where sync = %s and run_id = %s order by sync_run_id desc limit 1",
-            (contract.sync, run_id),
-        ).fetchone()
-    report = SyncReport(*row) if row else None
+        report = runs.last_report(session, contract.sync, run_id)
     if report is None or report.status != "delivered":
         raise TerminalError(
             "this run did not deliver",
@@ -173,31 +177,3 @@ def settle(contract: SyncContract, warehouse: Connection, *, run_id: str) -> Syn
         )
     report.check_books()
     return report
-
-
-def _begin(session: Session, planned: Plan, run_id: str) -> int:
-    row = session.execute(
-        "insert into ledger.sync_run"
-        " (sync, run_id, model_version, status, read, unchanged, creates, updates, held, unsent)"
-        " values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s) returning sync_run_id",
-        (
-            *(planned.sync, run_id, planned.model_version, planned.read, planned.unchanged),
-            *(planned.creates, planned.updates, planned.held, planned.planned),
-        ),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _finish(session: Session, report: SyncReport, problem: BaseException | None) -> None:
-    values: dict[str, Any] = report.counts() | {"error": None if problem is None else _message(problem)}
-    session.execute(
-        "update ledger.sync_run set status = %(status)s, finished_at = clock_timestamp(),"
-        " delivered = %(delivered)s, rejected = %(rejected)s - %(held)s, unsent = %(unsent)s,"
-        " error = %(error)s where sync_run_id = %(sync_run_id)s",
-        values,
-    )
-
-
-def _message(problem: BaseException) -> str:
-    return str(problem) if isinstance(problem, MillraceError) else f"{type(problem).__name__}: {problem}"

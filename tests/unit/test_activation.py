@@ -29,6 +29,11 @@ REPORT = SyncReport(
     rejected=4,
     held=2,
     unsent=1,
+    deletes=6,
+    deletes_held=1,
+    deleted=3,
+    deletes_rejected=2,
+    deletes_unsent=1,
     seconds=0.1,
 )
 
@@ -80,7 +85,13 @@ def test_books_that_balance() -> None:
     REPORT.check_books()
 
 
-@pytest.mark.parametrize("fate", ["read", "unchanged", "delivered", "rejected", "held", "unsent", "creates"])
+@pytest.mark.parametrize(
+    "fate",
+    [
+        *("read", "unchanged", "delivered", "rejected", "held", "unsent", "creates"),
+        *("deletes", "deleted", "deletes_rejected", "deletes_unsent"),
+    ],
+)
 def test_books_that_do_not(fate: str) -> None:
     with pytest.raises(BooksDoNotBalance):
         replace(REPORT, **{fate: getattr(REPORT, fate) + 1}).check_books()

@@ -33,7 +33,8 @@ class Destination(Protocol):
         """
 
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
-        """Deliver, and return one outcome for each record, in order. A batch has no key twice.
+        """Deliver, and return one outcome for each record, in order. A batch has no key twice, and of deletes there
+        are either none or nothing else in it. Deleting what is not there is delivered.
 
         :raises TerminalError: nothing of this sync can be delivered; what was sent of the batch has an
             unknown fate.

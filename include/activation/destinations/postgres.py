@@ -1,20 +1,20 @@
-"""A table in Postgres, written by upsert.
+"""A table in Postgres, written by upsert, and in mode mirror by deletes.
 
 A batch is one statement, and so one transaction: the records go as one JSON document and become typed at the
 destination, with the declared types of its columns. Compared with COPY into a temporary table this is as
-fast, and needs no right but SELECT, INSERT and UPDATE on the table.
+fast, and needs no right on the table but SELECT and what the mode does: INSERT, UPDATE, DELETE.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from include.activation.destinations.postgres_statements import Column, Statements, Table
 from include.activation.records import DELIVERED, Outcome, Record
 from include.activation.session import connection_error, primary_message
 from include.core.connection import Connection
@@ -30,32 +30,8 @@ _ABOUT_A_RECORD = (pg.DataError, pg.IntegrityError, pg.WithCheckOptionViolation,
 # What passes by itself: conflicts with other sessions, timeouts, a server that restarts, is full or went
 # away.
 _PASSES = (psycopg.OperationalError, psycopg.InterfaceError)
-# Types whose `is distinct from` tells every difference. The rest (citext, json, ...) is compared as text.
-_COMPARED_AS_THEY_ARE = frozenset(
-    {
-        "smallint",
-        "integer",
-        "bigint",
-        "numeric",
-        "real",
-        "double precision",
-        "boolean",
-        "uuid",
-        "text",
-        "character varying",
-        "date",
-        "timestamp with time zone",
-        "timestamp without time zone",
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Column:
-    declared: str
-    plain: str
-    insertable: bool
-    updatable: bool
+#: In mode update, which creates nothing.
+_NOT_THERE = Outcome("rejected", "not there")
 
 
 class PostgresTable:
@@ -67,11 +43,12 @@ class PostgresTable:
         target = contract.destination
         assert isinstance(target, PostgresDestination)
         self._target, self._fields, self._connection = target, tuple(contract.mapping), connection
+        self._mode = contract.mode
         self._where = (
             f"sync {contract.sync!r}, destination {target.table} by connection {connection.conn_id!r}"
         )
         self._session: psycopg.Connection[Any] | None = None
-        self._upsert: sql.Composed | None = None
+        self._statements: Statements | None = None
 
     def check(self) -> None:
         """See that table, columns, unique key and rights are there.
@@ -81,18 +58,18 @@ class PostgresTable:
         """
         session = self._connected()
         try:
-            self._upsert = self._statement(session)
+            self._statements = self._checked(session)
         except _PASSES as error:
             self.close()
             raise Unreachable(primary_message(error), where=self._where) from error
 
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
-        """Upsert the batch. A record that the database refuses is found by halving; the others get in.
+        """Write or delete the batch. A record that the database refuses is found by halving; the others get through.
 
         :raises TerminalError: the database refuses the statement as such.
         """
         try:
-            if self._upsert is None:
+            if self._statements is None:
                 self.check()
             return self._deliver(self._connected(), batch)
         except Unreachable as error:
@@ -116,10 +93,12 @@ class PostgresTable:
         return self._session
 
     def _deliver(self, session: psycopg.Connection[Any], batch: Sequence[Record]) -> list[Outcome]:
-        assert self._upsert is not None
+        assert self._statements is not None
+        statement = self._statements.delete if batch[0].action == "delete" else self._statements.write
         try:
-            session.execute(self._upsert, ["[" + ",".join(record.body for record in batch) + "]"])
-            return [DELIVERED] * len(batch)
+            answer = session.execute(statement, ["[" + ",".join(record.body for record in batch) + "]"])
+            absent = {row[0] for row in answer.fetchall()} if answer.description else ()
+            return [_NOT_THERE if number in absent else DELIVERED for number in range(1, len(batch) + 1)]
         except _ABOUT_A_RECORD as error:
             if len(batch) == 1:
                 return [Outcome("rejected", _reason(error))]
@@ -137,7 +116,7 @@ class PostgresTable:
             ) from error
         except psycopg.Error as error:
             raise TerminalError(
-                "the destination refuses the upsert",
+                "the destination refuses the statement",
                 where=self._where,
                 received=_reason(error),
                 todo="see its rights",
@@ -150,43 +129,20 @@ class PostgresTable:
         except _PASSES as error:
             return [Outcome("retryable", primary_message(error))] * len(half)
 
-    def _statement(self, session: psycopg.Connection[Any]) -> sql.Composed:
-        """The upsert, made for the table as the catalog describes it."""
-        key = self._target.key
+    def _checked(self, session: psycopg.Connection[Any]) -> Statements:
+        """The statements of the mode, made for the table as the catalog describes it."""
         columns = self._columns(session)
-        others = [name for name in self._fields if name != key]
-        distinct = sql.SQL("({}) is distinct from ({})").format(
-            sql.SQL(", ").join(_comparable("t", name, columns[name]) for name in others),
-            sql.SQL(", ").join(_comparable("excluded", name, columns[name]) for name in others),
-        )
-        action = sql.SQL("do update set {} where {}").format(
-            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others),
-            distinct,
-        )
-        names = sql.SQL(", ").join(map(sql.Identifier, self._fields))
-        typed = sql.SQL(", ").join(
-            sql.Identifier(name) + sql.SQL(" " + columns[name].declared) for name in self._fields
-        )
-        return sql.SQL(
-            "insert into {table} as t ({names})"
-            " select {names} from json_to_recordset(%s::json) as r ({typed})"
-            " on conflict ({key}) {action}"
-        ).format(
-            table=self._table(),
-            names=names,
-            typed=typed,
-            key=sql.Identifier(key),
-            action=action if others else sql.SQL("do nothing"),
-        )
+        table = Table(self._table(), self._target.key, self._fields, columns)
+        return Statements(table.write(self._mode), table.delete())
 
-    def _columns(self, session: psycopg.Connection[Any]) -> dict[str, _Column]:
+    def _columns(self, session: psycopg.Connection[Any]) -> dict[str, Column]:
         table = self._table().as_string(session)
         with session.transaction():
             # Type names come with their schema then, whatever the login's own path.
             session.execute("set local search_path = pg_catalog")
             rows = session.execute(_COLUMNS, {"table": table}).fetchall()
             unique = session.execute(_UNIQUE, {"table": table}).fetchall()
-        columns = {row[0]: _Column(*row[1:]) for row in rows}
+        columns = {row[0]: Column(*row[1:]) for row in rows}
         missing = [name for name in self._fields if name not in columns]
         if missing:
             raise ContractError(
@@ -205,30 +161,35 @@ class PostgresTable:
                 or "no column of this table is unique by itself",
                 todo="correct destination.key, or have a unique constraint made on it",
             )
-        locked = [
-            name
-            for name in self._fields
-            if not columns[name].insertable or not (columns[name].updatable or name == self._target.key)
-        ]
+        rights = [right for right in ("insert", "update") if self._mode in (right, "upsert", "mirror")]
+        locked = [name for name in self._fields if not self._may_write(name, columns[name], rights)]
+        may_delete = session.execute(
+            "select has_table_privilege(to_regclass(%s)::oid, 'delete')", (table,)
+        ).fetchone()
+        if self._mode == "mirror":
+            rights.append("delete")
+            if may_delete != (True,):
+                locked.append("whole rows (delete)")
         if locked:
             raise TerminalError(
                 "the destination's login may not write mapped columns",
                 where=self._where,
                 received=", ".join(locked),
-                allowed="columns that it may insert and update",
-                todo=f"grant select, insert, update on {self._target.table} to {self._connection.login}"
+                allowed=f"columns with the rights of mode {self._mode}: select, {', '.join(rights)}",
+                todo=f"grant select, {', '.join(rights)} on {self._target.table} to {self._connection.login}"
                 " there, or take the columns out of the mapping",
             )
         return columns
 
+    def _may_write(self, name: str, column: Column, rights: list[str]) -> bool:
+        # An update leaves the key as it is.
+        return ("insert" not in rights or column.insertable) and (
+            "update" not in rights or column.updatable or name == self._target.key
+        )
+
     def _table(self) -> sql.Identifier:
         schema, _, table = self._target.table.partition(".")
         return sql.Identifier(schema, table) if table else sql.Identifier(schema)
-
-
-def _comparable(side: str, name: str, column: _Column) -> sql.Composed:
-    value = sql.SQL(side + ".") + sql.Identifier(name)
-    return value if column.plain in _COMPARED_AS_THEY_ARE else value + sql.SQL("::text")
 
 
 def _reason(error: psycopg.Error) -> str:

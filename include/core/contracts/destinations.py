@@ -32,7 +32,7 @@ class PostgresDestination(_Target):
     """A table, written by upsert on its unique key."""
 
     connection_types = ("postgres",)
-    modes = ("upsert",)
+    modes = ("upsert", "update", "insert", "mirror")
 
     type: Literal["postgres"] = Field(description="Kind of destination.")
     table: Text = Field(description="schema.table at the destination.")

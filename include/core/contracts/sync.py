@@ -11,6 +11,7 @@ from include.core.contracts.common import (
     Faults,
     Identifier,
     Number,
+    Share,
     Text,
 )
 from include.core.contracts.destinations import AnyDestination, Mode
@@ -43,6 +44,11 @@ class SyncContract(DagContract):
         gt=0,
         le=1,
         description="Stop when more than this share of the known records would change.",
+    )
+    max_delete_share: Share = Field(
+        default=0.1,
+        description="Stop when more than this share of the records that the destination holds would go (mode mirror)."
+        " Up to 5 always may, unless the model is empty. With 1 an empty model empties the destination.",
     )
 
     @model_validator(mode="after")
