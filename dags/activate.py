@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, chain
 
 from include.core.contracts import SyncContract
 from plugins.tasks import activate
@@ -14,8 +14,11 @@ def activate_dag(contract: SyncContract) -> DAG:
     with DAG(
         **dag_arguments(contract), schedule=[marts_asset(contract.transform)], params=activate.TRIGGER_FORM
     ) as dag:
-        settled = activate.settle.override(on_success_callback=[Recovery("activate", contract.sync)])
-        activate.plan(contract.sync) >> activate.deliver(contract.sync) >> settled(contract.sync)
+        steps = [activate.plan, activate.deliver, activate.settle]
+        if contract.verify != "never":
+            steps.append(activate.verify)
+        steps[-1] = steps[-1].override(on_success_callback=[Recovery("activate", contract.sync)])
+        chain(*(step(contract.sync) for step in steps))
     return dag
 
 

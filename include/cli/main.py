@@ -24,6 +24,7 @@ from include.cli import (
     replay,
     runs,
     slot,
+    sync,
     tools,
     warehouse,
 )
@@ -87,6 +88,7 @@ for _module in (
     metrics,
     quarantine,
     replay,
+    sync,
     discover,
     contract,
     slot,

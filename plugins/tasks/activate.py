@@ -6,7 +6,8 @@ from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.contracts import SyncContract
-from plugins.tasks import context, deadlines
+from include.core.errors import MillraceError
+from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
 
 TRIGGER_FORM = {
@@ -68,3 +69,24 @@ def settle(sync: str) -> None:
         f" + {report.unchanged} unchanged + {report.unsent} unsent"
     )
     deadlines.run_ended(context.contract(SyncContract, sync))
+
+
+@task
+@translated
+def verify(sync: str) -> None:
+    """Whether the destination holds what it acknowledged. What others changed there is told as a warning."""
+    import include.activation as activation
+
+    contract = context.contract(SyncContract, sync)
+    found = activation.verify(
+        contract,
+        context.connect("warehouse_activator"),
+        context.connect(contract.destination.connection),
+        run_id=context.run_id(),
+        everything=contract.verify == "all",
+        overwrite=contract.on_drift == "overwrite",
+    )
+    print(found)
+    if found.drifted:
+        error = MillraceError("records were changed at the destination", where=f"sync {sync!r}")
+        alerts.warn_of("activate", sync, error, str(found))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from include.activation.records import Outcome, Record
+from include.activation.records import Difference, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError
@@ -42,6 +42,21 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Comparable(Destination, Protocol):
+    """One that can be read back."""
+
+    #: Whether this one can; a kind may need more of its contract for that.
+    can_compare: bool
+
+    def compare(self, batch: Sequence[Record]) -> list[Difference]:
+        """How what it holds differs from these records, in order. A value that it rounds when it stores it does not.
+
+        :raises TerminalError: it refuses to be read.
+        :raises TransientError: it does not answer.
+        """
 
 
 def open_destination(contract: SyncContract, connection: Connection) -> Destination:

@@ -27,6 +27,11 @@ class _Target(Model):
         """The object there; with the connection it says which destination this is."""
         raise NotImplementedError
 
+    @property
+    def can_compare(self) -> bool:
+        """Whether it can be read back."""
+        return False
+
 
 class PostgresDestination(_Target):
     """A table, written by upsert on its unique key."""
@@ -42,6 +47,10 @@ class PostgresDestination(_Target):
     def place(self) -> str:
         return self.table
 
+    @property
+    def can_compare(self) -> bool:
+        return True
+
 
 class MysqlDestination(_Target):
     """A table in MariaDB or MySQL, written by upsert on its unique key."""
@@ -56,6 +65,10 @@ class MysqlDestination(_Target):
     @property
     def place(self) -> str:
         return self.table
+
+    @property
+    def can_compare(self) -> bool:
+        return True
 
 
 class HttpDestination(_Target):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import (
@@ -50,6 +52,17 @@ class SyncContract(DagContract):
         description="Stop when more than this share of the records that the destination holds would go (mode mirror)."
         " Up to 5 always may, unless the model is empty. With 1 an empty model empties the destination.",
     )
+    verify: Literal["never", "sample", "all"] = Field(
+        default="never",
+        description="Whether a run reads back what the destination acknowledged and compares it, in the end: `verify_sample`"
+        " records or all. Others may change them there, and nothing else tells of it.",
+    )
+    verify_sample: Count = Field(default=500, ge=1, description="How many records a sample has.")
+    on_drift: Literal["report", "overwrite"] = Field(
+        default="report",
+        description="What happens to records that differ there: they are told as a warning, and with `overwrite` sent again"
+        " by the next run.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> SyncContract:
@@ -64,5 +77,13 @@ class SyncContract(DagContract):
         if self.mode not in self.destination.modes:
             allowed = f"{', '.join(self.destination.modes)}: what a destination of type {self.destination.type} can do"
             faults.add("mode", received=self.mode, allowed=allowed)
+        if self.verify != "never" and not self.can_verify:
+            allowed = "never: the destination cannot be read back, or in this mode holds what others say"
+            faults.add("verify", received=self.verify, allowed=allowed)
         faults.raise_any()
         return self
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether the destination shall hold what was delivered, and can be asked."""
+        return self.destination.can_compare and self.mode in ("upsert", "update", "mirror")
