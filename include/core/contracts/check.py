@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from include.core.contracts.common import Accepted, DagContract
+from include.core.contracts.echo import SystemOf, echoes
 from include.core.contracts.faults import Document, Fault, FaultyContract, Place
 from include.core.contracts.load import KINDS, Read, contract_files, contracts_folder, read_one
 from include.core.contracts.source import SourceContract
@@ -39,11 +40,13 @@ def check(
     *,
     today: date,
     defined: Callable[[str], bool] = lambda conn_id: True,
+    system_of: SystemOf = lambda conn_id: conn_id,
     folder: Path | None = None,
 ) -> Report:
     """Check these files by themselves and against everything else in the folder. Opens no connection.
 
-    :param defined: whether a connection of this name is known.
+    :param defined: whether a connection of this name is known. :param system_of: where one leads; equal for two that lead to
+        one system.
     """
     read: dict[Path, Read[Any]] = {}
     faults: list[Fault] = []
@@ -57,6 +60,8 @@ def check(
         faults += _expired(one, today)
         faults += _past_maintenance(one, today)
         faults += _undefined(one, defined)
+        if isinstance(one.contract, SyncContract):
+            faults += echoes(one, folder, system_of)
     faults += _same_target(read)
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
     return Report(
