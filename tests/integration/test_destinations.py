@@ -20,7 +20,7 @@ from tests.support import destinations as kinds
 from tests.support.activation import COLUMNS, Warehouse, people, wait_for, warehouse
 from tests.support.destinations import REFUSED, Target, person, record, row
 
-KINDS = ("postgres", "mysql", "http")
+KINDS = ("postgres", "mysql", "http", "s3")
 QUICK = activation.Backoff(tries=5, first=0.05, longest=0.2)
 
 
@@ -29,6 +29,8 @@ def target(request: pytest.FixtureRequest, database: Callable[..., str], tmp_pat
     with ExitStack() as stack:
         if request.param == "mysql":
             made = kinds.mysql(request.getfixturevalue("mariadb_server"))
+        elif request.param == "s3":
+            made = kinds.s3(request.getfixturevalue("s3_store"), f"out/{tmp_path.name}")
         else:
             made = kinds.postgres(database("crm")) if request.param == "postgres" else kinds.http(tmp_path)
         yield stack.enter_context(made)
@@ -87,19 +89,19 @@ def test_a_batch_arrives_and_the_same_again_changes_nothing(target: Target, dest
 def test_a_bad_record_is_rejected_alone_with_its_reason_and_in_order(
     target: Target, destination: Destination
 ) -> None:
-    bad = {3, 11, 12, 49}
+    bad = {3, 11, 12, 49} if target.refuses else set()
     people = [person(f"c{number}", **({"email": REFUSED} if number in bad else {})) for number in range(50)]
     outcomes = destination.send([record(each, "create") for each in people])
     assert {number for number, one in enumerate(outcomes) if one.kind == "rejected"} == bad
-    assert {one.kind for one in outcomes} == {"rejected", "delivered"}
+    assert {one.kind for one in outcomes} <= {"rejected", "delivered"}
     assert all(outcomes[number].reason for number in bad)
     assert set(target.held()) == {f"c{number}" for number in range(50) if number not in bad}
 
 
 def test_all_bad_is_all_rejected(target: Target, destination: Destination) -> None:
     batch = [record(person(f"c{number}", email=REFUSED)) for number in range(5)]
-    assert kinds_of(destination.send(batch)) == ["rejected"] * 5
-    assert target.held() == {}
+    assert kinds_of(destination.send(batch)) == ["rejected" if target.refuses else "delivered"] * 5
+    assert len(target.held()) == (0 if target.refuses else 5)
 
 
 def test_a_server_that_goes_away_rejects_nothing(target: Target, destination: Destination) -> None:

@@ -11,7 +11,11 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
 
 from include.activation.records import Record
 from include.core.connection import Connection, parse_connection
@@ -27,6 +31,7 @@ from tests.support.activation import (
 )
 from tests.support.mariadb import MariaDB
 from tests.support.proxy import Proxy, proxy
+from tests.support.stack import S3Store
 
 #: An e-mail address that every destination here refuses, by a rule of its own.
 REFUSED = "refused"
@@ -36,6 +41,9 @@ Row = tuple[Any, ...]
 @dataclass
 class Target(ABC):
     """A destination that holds contacts, reached through a proxy that can go away."""
+
+    #: Whether it refuses REFUSED; files take everything.
+    refuses: ClassVar[bool] = True
 
     proxy: Proxy
 
@@ -56,6 +64,10 @@ class Target(ABC):
     def touched(self) -> dict[str, Any]:
         """For each key something that changes whenever its record was changed in a way that others see."""
 
+    def end_sessions(self) -> None:
+        """End what we have there, as an administrator would."""
+        raise NotImplementedError
+
     @abstractmethod
     def unusable(self) -> Iterator[tuple[SyncContract, Connection, str]]:
         """What `check` has to refuse: contract, connection, and a part of the message. It may break the destination."""
@@ -67,6 +79,12 @@ class PostgresTarget(Target):
         self.database: Crm = crm(admin)
         self.database.execute(f"alter table crm.contacts add check (email <> '{REFUSED}')")
         self.database.execute("grant delete on crm.contacts to crm_writer_of_tests")
+        self.database.execute("alter table crm.contacts add changes int not null default 0")
+        self.database.execute(
+            "create function crm.count_changes() returns trigger language plpgsql as"
+            " $$ begin new.changes := old.changes + 1; return new; end $$;"
+            "create trigger counted before update on crm.contacts for each row execute function crm.count_changes()"
+        )
 
     def contract(self, **changes: Any) -> SyncContract:
         return contract(**changes)
@@ -79,7 +97,13 @@ class PostgresTarget(Target):
         return {row[0]: row for row in self.database.contacts()}
 
     def touched(self) -> dict[str, Any]:
-        return dict(self.database.execute("select external_id, updated_at from crm.contacts"))  # type: ignore[arg-type]
+        return dict(self.database.execute("select external_id, changes from crm.contacts"))  # type: ignore[arg-type]
+
+    def end_sessions(self) -> None:
+        self.database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'crm_writer_of_tests'"
+            " and datname = current_database()"
+        )
 
     def unusable(self) -> Iterator[tuple[SyncContract, Connection, str]]:
         goal = {"type": "postgres", "connection": "crm", "table": "crm.contacts", "key": "external_id"}
@@ -126,6 +150,9 @@ class MysqlTarget(Target):
     def touched(self) -> dict[str, Any]:
         return dict(self.server.run("select external_id, changes from crm.contacts"))
 
+    def end_sessions(self) -> None:
+        self.server.run(f"kill hard user {self.writer}")
+
     def unusable(self) -> Iterator[tuple[SyncContract, Connection, str]]:
         goal = {"type": "mysql", "connection": "crm", "table": "crm.contacts", "key": "external_id"}
         here = self.connection
@@ -148,6 +175,66 @@ class MysqlTarget(Target):
         yield self.contract(mode="mirror"), here, "DELETE command denied"
         self.server.run(f"revoke update on crm.contacts from {self.writer}@'%'")
         yield self.contract(), here, "UPDATE command denied"
+
+
+class S3Target(Target):
+    refuses = False
+
+    def __init__(self, store: S3Store, link: Proxy, prefix: str) -> None:
+        super().__init__(link)
+        self.store, self.prefix = store, prefix
+        self.client: Any = boto3.client(
+            "s3",
+            endpoint_url=store.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=store.access_key,
+            aws_secret_access_key=store.secret_key,
+            config=Config(response_checksum_validation="when_required"),
+        )
+
+    def contract(self, **changes: Any) -> SyncContract:
+        goal = {"type": "s3", "connection": "files", "prefix": self.prefix, "key": "external_id"}
+        return contract(**({"destination": goal} | changes))
+
+    @property
+    def connection(self) -> Connection:
+        extra = {"bucket": self.store.bucket, "endpoint_url": f"http://127.0.0.1:{self.proxy.port}"}
+        return Connection(
+            "files", "aws", login=self.store.access_key, password=self.store.secret_key, extra=extra
+        )
+
+    def listed(self) -> list[str]:
+        listed = self.client.list_objects_v2(Bucket=self.store.bucket, Prefix=self.prefix)
+        return [each["Key"] for each in listed.get("Contents", ())]
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.store.bucket, Key=key)["Body"].read())
+
+    def held(self) -> dict[str, Row]:
+        """The newest line of each key, as whoever reads the files has it. Also of a run that goes on, for these tests."""
+        found: dict[str, Row] = {}
+        files = [key for key in self.listed() if key.endswith(".jsonl")]
+        for key in sorted(files, key=self._written):
+            for line in self.read(key).decode().split("\n")[:-1]:
+                values = json.loads(line)
+                if values.pop("_action") == "delete":
+                    found.pop(values["external_id"], None)
+                else:
+                    found[values["external_id"]] = _row(values)
+        return found
+
+    def touched(self) -> dict[str, Any]:
+        return self.held()
+
+    def unusable(self) -> Iterator[tuple[SyncContract, Connection, str]]:
+        here = self.connection
+        yield self.contract(), replace(here, extra={}), "has no bucket"
+        yield self.contract(), replace(here, password="wrong" * 8), "the store refuses"
+        yield self.contract(), replace(here, extra=here.extra | {"bucket": "nothing"}), "NoSuchBucket"
+
+    def _written(self, key: str) -> int:
+        """When, more exactly than the store says: it lies in a folder."""
+        return (self.store.folder / key).stat().st_mtime_ns
 
 
 class HttpTarget(Target):
@@ -189,6 +276,12 @@ def mysql(server: MariaDB) -> Iterator[Target]:
 def http(folder: Path) -> Iterator[Target]:
     with contacts_server(folder) as server, proxy(server.port) as link:
         yield HttpTarget(server, link)
+
+
+@contextmanager
+def s3(store: S3Store, prefix: str) -> Iterator[Target]:
+    with proxy(urlsplit(store.endpoint_url).port or 80) as link:
+        yield S3Target(store, link, prefix)
 
 
 def person(key: str, **changes: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock, Thread
@@ -13,11 +14,13 @@ _LOCAL = "127.0.0.1"
 
 @dataclass
 class Proxy:
-    """Passes connections on to a port of this machine. `connections` counts those that it took so far."""
+    """Passes connections on to a port of this machine. `connections` counts those that it took so far.
+    What goes there waits for `slow` seconds."""
 
     target: int
     port: int = 0
     connections: int = 0
+    slow: float = 0.0
     _listener: socket.socket | None = field(default=None, repr=False)
     _open: set[socket.socket] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -63,12 +66,14 @@ class Proxy:
             with self._lock:
                 self.connections += 1
                 self._open |= {ours, theirs}
-            for one, other in ((ours, theirs), (theirs, ours)):
-                Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+            for one, other, there in ((ours, theirs, True), (theirs, ours, False)):
+                Thread(target=self._pass_on, args=(one, other, there), daemon=True).start()
 
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass_on(self, one: socket.socket, other: socket.socket, there: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
+                if there and self.slow:
+                    time.sleep(self.slow)
                 other.sendall(data)
         with self._lock:
             for each in (one, other):

@@ -16,6 +16,7 @@ _KINDS = {
     "postgres": ("include.activation.destinations.postgres", "PostgresTable"),
     "mysql": ("include.activation.destinations.mysql", "MysqlTable"),
     "http": ("include.activation.destinations.http", "HttpApi"),
+    "s3": ("include.activation.destinations.s3", "S3Files"),
 }
 
 

@@ -6,7 +6,6 @@ does not read as the warehouse writes it is written as it does: moments in UTC w
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 import pymysql
 
+from include.activation.destinations.json_text import members
 from include.core.errors import ContractError
 from include.core.mysql import escaped, quoted
 
@@ -24,7 +24,6 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d+)?)(?:\+00:00)?"
 _WHOLE = ("tinyint", "smallint", "mediumint", "int", "bigint")
 _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set")
 _BYTES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
-_SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def values_of(body: str, names: Sequence[str], convert: Sequence[Callable[[Any],
     """The values of a record, in the order of the columns. Nested JSON stays the text that it is."""
     record = orjson.loads(body)
     if any(type(value) in (dict, list) for value in record.values()):
-        record |= _nested(body)
+        record |= {name: text for name, text in members(body) if text[0] in "{["}
     return [change(record.get(name)) for name, change in zip(names, convert, strict=True)]
 
 
@@ -131,27 +130,6 @@ def _bytes(value: Any) -> Any:
         return bytes.fromhex(value[2:]) if value.startswith("\\x") else value.encode()
     except ValueError:
         return value.encode()
-
-
-def _nested(body: str) -> dict[str, str]:
-    """The members of a JSON object that are objects or lists, as they are written: a number keeps its digits."""
-    found: dict[str, str] = {}
-    at = body.index("{") + 1
-    while True:
-        at = _past(body, at, ", \n\r\t")
-        if body[at] == "}":
-            return found
-        name, at = _SCAN(body, at)
-        begin = _past(body, at, ": \n\r\t")
-        _, at = _SCAN(body, begin)
-        if body[begin] in "{[":
-            found[name] = body[begin:at]
-
-
-def _past(text: str, at: int, skipped: str) -> int:
-    while text[at] in skipped:
-        at += 1
-    return at
 
 
 def statement_to_write(table: str, key: str, names: Sequence[str]) -> tuple[str, str]:

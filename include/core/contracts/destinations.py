@@ -95,6 +95,28 @@ class HttpDestination(_Target):
         return self.path
 
 
+class S3Destination(_Target):
+    """Files in an S3-style store: each run adds a folder of new lines, whose manifest comes last."""
+
+    connection_types = ("aws",)
+    modes = ("append", "upsert", "mirror")
+
+    type: Literal["s3"] = Field(description="Kind of destination.")
+    prefix: Text = Field(
+        pattern="^[^/].*[^/]$",
+        description="Where the folders of the runs go, in the bucket of the connection.",
+    )
+    key: Text = Field(description="Mapped field that identifies a record.")
+    format: Literal["jsonl", "csv", "parquet"] = Field(
+        default="jsonl",
+        description="Of the files. In CSV and Parquet every value is text, with all its digits.",
+    )
+
+    @property
+    def place(self) -> str:
+        return self.prefix
+
+
 AnyDestination = Annotated[
-    PostgresDestination | MysqlDestination | HttpDestination, Field(discriminator="type")
+    PostgresDestination | MysqlDestination | HttpDestination | S3Destination, Field(discriminator="type")
 ]
