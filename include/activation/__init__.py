@@ -7,10 +7,22 @@ settle    the books of a run: read = unchanged + delivered + rejected + unsent, 
 verify    whether the destination still holds what it acknowledged
 """
 
+from include.activation.approved import Approved
 from include.activation.deliver import Backoff
 from include.activation.planning import Change, Plan
 from include.activation.report import SyncReport
 from include.activation.sync import plan, run, settle
 from include.activation.verify import Verification, verify
 
-__all__ = ["Backoff", "Change", "Plan", "SyncReport", "Verification", "plan", "run", "settle", "verify"]
+__all__ = [
+    "Approved",
+    "Backoff",
+    "Change",
+    "Plan",
+    "SyncReport",
+    "Verification",
+    "plan",
+    "run",
+    "settle",
+    "verify",
+]

@@ -14,11 +14,13 @@ from itertools import groupby
 from typing import Any, Literal
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 
 from include.activation.mapping import SCHEMA, column_types, mapped, model
 from include.activation.records import Record
 from include.activation.session import Session
+from include.core.contracts.mapping import Cast
 from include.core.contracts.sync import SyncContract
 from include.core.errors import TerminalError
 
@@ -141,22 +143,40 @@ def _open(session: Session, contract: SyncContract, cursor: PlanCursor, rows: st
     version = _model_version(session, contract.model)
     source = mapped(contract, types)
     key = sql.Identifier(contract.destination.key)
-    _check_keys(session, contract, source, key)
-    cursor.execute(
-        sql.SQL(_COMPARE + rows).format(key=key, source=source),
-        {
-            "sync": contract.sync,
-            "max_attempts": contract.max_attempts,
-            "identity": _identity(contract),
-            "key": contract.destination.key,
-            "once": contract.mode in ("insert", "append"),
-            "mirror": contract.mode == "mirror",
-            "samples": _SAMPLES,
-        },
-    )
-    counts = cursor.fetchone()
+    with _explained(contract):
+        _check_keys(session, contract, source, key)
+        cursor.execute(
+            sql.SQL(_COMPARE + rows).format(key=key, source=source),
+            {
+                "sync": contract.sync,
+                "max_attempts": contract.max_attempts,
+                "identity": _identity(contract),
+                "key": contract.destination.key,
+                "once": contract.mode in ("insert", "append"),
+                "mirror": contract.mode == "mirror",
+                "samples": _SAMPLES,
+            },
+        )
+        counts = cursor.fetchone()
     assert counts is not None
     return Plan(sync=contract.sync, model_version=version, **json.loads(counts[3]))
+
+
+@contextmanager
+def _explained(contract: SyncContract) -> Iterator[None]:
+    """Casts are the contract's, and so is the fault when one does not work."""
+    try:
+        yield
+    except (pg.DataError, pg.CannotCoerce, pg.UndefinedFunction) as error:
+        casts = {name: one for name, one in contract.mapping.items() if isinstance(one, Cast)}
+        raise TerminalError(
+            "a value of the model cannot become what the mapping says",
+            where=f"sync {contract.sync!r}, model {SCHEMA}.{contract.model}",
+            # not the message: it repeats the value
+            received=f"SQLSTATE {error.sqlstate}",
+            allowed="; ".join(f"{name}: {one.column} as {one.type}" for name, one in casts.items()) or None,
+            todo="correct the mapping's types, or have the model give values of these types",
+        ) from None
 
 
 def _identity(contract: SyncContract) -> str:
@@ -186,7 +206,8 @@ def _check_keys(session: Session, contract: SyncContract, source: sql.Composed, 
             "select count(*) filter (where key is not null), coalesce(sum(rows) filter (where key is null), 0)"
             " from (select r.{key}::text as key, count(*) as rows from {source} r group by 1"
             " having count(*) > 1 or r.{key}::text is null) wrong"
-        ).format(key=key, source=source)
+        ).format(key=key, source=source),
+        {},
     ).fetchone()
     assert row is not None
     if any(row):

@@ -13,16 +13,16 @@ from include.activation.session import Session
 from include.core.errors import MillraceError
 
 
-def begin(session: Session, planned: Plan, run_id: str) -> int:
+def begin(session: Session, planned: Plan, run_id: str, approved_by: str | None) -> int:
     """Note that a delivery begins. Returns the id of its row."""
     row = session.execute(
         "insert into ledger.sync_run (sync, run_id, model_version, status, read, unchanged, creates, updates, held,"
-        " unsent, deletes, deletes_held, deletes_unsent)"
-        " values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s) returning sync_run_id",
+        " unsent, deletes, deletes_held, deletes_unsent, approved_by)"
+        " values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning sync_run_id",
         (
             *(planned.sync, run_id, planned.model_version, planned.read, planned.unchanged),
             *(planned.creates, planned.updates, planned.held, planned.writes),
-            *(planned.deletes, planned.deletes_held, planned.deletes),
+            *(planned.deletes, planned.deletes_held, planned.deletes, approved_by),
         ),
     ).fetchone()
     assert row is not None

@@ -34,7 +34,8 @@ alter table ledger.sync_run
     add column if not exists deletes_held     bigint not null default 0,
     add column if not exists deleted          bigint not null default 0,
     add column if not exists deletes_rejected bigint not null default 0,
-    add column if not exists deletes_unsent   bigint not null default 0;
+    add column if not exists deletes_unsent   bigint not null default 0,
+    add column if not exists approved_by      text;
 create index if not exists sync_run_by_sync on ledger.sync_run (sync, sync_run_id desc);
 create index if not exists sync_run_by_run on ledger.sync_run (run_id);
 
@@ -43,6 +44,7 @@ comment on table ledger.sync_run is
     ' the model, deletes = deleted + deletes_rejected + deletes_unsent.';
 comment on column ledger.sync_run.run_id is 'Run of the DAG (or the shell) that asked for the delivery.';
 comment on column ledger.sync_run.model_version is 'Relation that the activation view read at that time.';
+comment on column ledger.sync_run.approved_by is 'Who approved its plan; null: nobody had to be asked.';
 comment on column ledger.sync_run.held is 'Not sent, because rejected too often as they are.';
 comment on column ledger.sync_run.unsent is 'Planned, without an answer; the next run sends them.';
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from include.activation import runs
@@ -20,11 +21,16 @@ from include.core.errors import TerminalError, TransientError
 
 _log = logging.getLogger("millrace.activation")
 _BACKOFF = Backoff()
+#: Says who approved a plan.
+Permit = Callable[[Plan], str | None]
 
 
-def plan(contract: SyncContract, warehouse: Connection) -> Plan:
+def plan(
+    contract: SyncContract, warehouse: Connection, show: Callable[[Plan], None] = lambda plan: None
+) -> Plan:
     """What a run would send now, with samples. Sends nothing.
 
+    :param show: gets the plan, also when it is too large.
     :raises BreakerTripped: more would change than the contract allows.
     :raises ContractError: the model lacks a mapped column.
     :raises TerminalError: the model is not published, or has a key twice or without a value.
@@ -42,6 +48,7 @@ def plan(contract: SyncContract, warehouse: Connection) -> Plan:
         " %(deletes)d to delete (of all these %(again)d rejected before), %(held)d held",
         vars(planned),
     )
+    show(planned)
     check_breakers(contract, planned)
     return planned
 
@@ -52,12 +59,14 @@ def run(
     destination: Connection,
     *,
     run_id: str,
+    permit: Permit = lambda plan: None,
     backoff: Backoff = _BACKOFF,
     progress: Progress = lambda settled: None,
 ) -> SyncReport:
     """Deliver what changed since the destination last acknowledged it. Safe to run again at any time.
 
     :param run_id: the run that asks; it is kept in the ledger.
+    :param permit: gets the plan before anything is sent; returns who approved it, None where nobody had to, or raises.
     :param progress: called with the number of records answered so far.
     :raises TransientError: some records have no answer; the next call sends what is still missing. LeaseHeld
         when another run delivers this sync, Unreachable when the warehouse or the destination does not
@@ -74,8 +83,18 @@ def run(
             target.check()
             with open_plan(session, contract, hold=True) as (planned, cursor):
                 check_breakers(contract, planned)
+                sync_run_id = runs.begin(session, planned, run_id, permit(planned))
                 return _deliver(
-                    session, contract, target, planned, cursor, run_id, started, backoff, progress
+                    session,
+                    contract,
+                    target,
+                    planned,
+                    cursor,
+                    run_id,
+                    sync_run_id,
+                    started,
+                    backoff,
+                    progress,
                 )
         finally:
             target.close()
@@ -88,11 +107,12 @@ def _deliver(
     planned: Plan,
     cursor: PlanCursor,
     run_id: str,
+    sync_run_id: int,
     started: float,
     backoff: Backoff,
     progress: Progress,
 ) -> SyncReport:
-    state = State(session, contract.sync, runs.begin(session, planned, run_id))
+    state = State(session, contract.sync, sync_run_id)
     _log.info(
         "%s: sending %d of %d records, and %d deletions",
         *(contract.sync, planned.writes, planned.read, planned.deletes),

@@ -44,7 +44,7 @@ class Verification:
         return self.missing + self.differing
 
     def __str__(self) -> str:
-        """In sentences, without any value of a record but keys."""
+        """In sentences, without any value of a record but its key."""
         lines = [
             f"sync {self.sync!r}: of {self.checked} records that the destination acknowledged, {self.differing} differ"
             f" there and {self.missing} are gone"
@@ -105,7 +105,10 @@ def verify(
             book.close(found.checked, found.missing, found.differing, found.overwritten)
         finally:
             target.close()
-    _log.log(logging.WARNING if found.drifted else logging.INFO, "%s", found)
+    _log.info(
+        "%s: of %d records, %d differ at the destination and %d are gone",
+        *(found.sync, found.checked, found.differing, found.missing),
+    )
     return found
 
 

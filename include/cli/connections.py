@@ -13,9 +13,13 @@ from include.core.errors import ContractError
 
 def from_environment(conn_id: str) -> Connection | None:
     """The connection that this shell, the local stack or the user's `.env` defines; None when none does."""
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    text = os.environ.get(variable) or _stack().get(variable)
+    text = setting(f"AIRFLOW_CONN_{conn_id.upper()}")
     return parse_connection(conn_id, text) if text else None
+
+
+def setting(variable: str) -> str | None:
+    """What this shell, the local stack or the user's `.env` says."""
+    return os.environ.get(variable) or _stack().get(variable)
 
 
 def _stack() -> dict[str, str]:

@@ -56,6 +56,7 @@ def check(
         today=datetime.now(timezone.utc).date(),
         defined=lambda conn_id: from_environment(conn_id) is not None,
         system_of=_system_of,
+        personal=_personal,
     )
     warnings = [*report.warnings, *([] if contracts else stray_files())]
     for fault in report.faults:
@@ -90,6 +91,17 @@ def fields() -> None:
     from include.core.contracts.reference import reference
 
     typer.echo(reference(), nl=False)
+
+
+def _personal(model: str) -> frozenset[str] | None:
+    """The personal columns of an activation model; none where dbt has not read the project yet."""
+    from include.flows import dbt_models
+    from include.stack.home import DBT_MANIFEST
+
+    if not DBT_MANIFEST.is_file():
+        return frozenset()
+    found = dbt_models.model(DBT_MANIFEST, model)
+    return dbt_models.personal_columns(found) if found else None
 
 
 def _summary(report: Report, connect: bool) -> str:

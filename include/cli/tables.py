@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 #: Columns of text; all others are numbers.
 _WORDS = frozenset(
-    "source stream sync status books table loads raw key state breaks severity what month contract deadline run".split()
-) | {"brings back", "since (UTC)", "since", "acknowledged", "over", "missed at", "there since"}
+    "source stream sync status books table loads raw key state breaks severity what month contract deadline run mode"
+    " destination reason".split()
+) | {
+    *("brings back", "since (UTC)", "since", "acknowledged", "over", "missed at", "there since"),
+    *("last run", "delivered (UTC)", "last (UTC)"),
+}
 _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged", "deleted", "rejected")
 
 
@@ -63,6 +67,41 @@ def syncs_table(rows: list[dict[str, Any]]) -> Table:
     table = _table("sync", "status", *numbers)
     for row in rows:
         table.add_row(row["sync"], row["status"], *(_number(row[name]) for name in numbers))
+    return table
+
+
+def sync_list_table(rows: list[dict[str, Any]]) -> Table:
+    """Syncs, one line each: the contract, and what the ledger has of it."""
+    table = _table("sync", "mode", "destination", "last run", "delivered (UTC)", "holds", "rejected")
+    for row in rows:
+        contract, at = row["contract"], row["last_delivered"]
+        where = f"{contract.destination.connection} {contract.destination.place}"
+        last = (row["last_status"] or "never", f"{at:%Y-%m-%d %H:%M}" if at else "")
+        table.add_row(
+            contract.sync, contract.mode, where, *last, _number(row["delivered"]), _number(row["rejected"])
+        )
+    return table
+
+
+def sync_runs_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `ledger.sync_run` of one sync, one line each."""
+    numbers = ("read", "unchanged", "creates", "updates", "delivered", "rejected", "held", "unsent")
+    deletes = ("deletes", "deleted") if any(row["deletes"] for row in rows) else ()
+    table = _table("since (UTC)", "status", "run", *numbers, *deletes)
+    for row in rows:
+        counts = (_number(row[name]) for name in (*numbers, *deletes))
+        table.add_row(f"{row['started_at']:%Y-%m-%d %H:%M}", row["status"], row["run_id"], *counts)
+    return table
+
+
+def rejected_table(rows: list[dict[str, Any]], max_attempts: int) -> Table:
+    """Rejected rows of `ledger.sync_record`, one line each."""
+    table = _table("key", "what", "runs", "since (UTC)", "last (UTC)", "state", "reason")
+    for row in rows:
+        moments = (f"{row[name]:%Y-%m-%d %H:%M}" for name in ("first_seen_at", "last_attempt_at"))
+        state = "held" if row["attempts"] >= max_attempts else "is sent again"
+        counts = (row["action"] or "", _number(row["attempts"]))
+        table.add_row(escape(row["record_key"]), *counts, *moments, state, escape(row["reason"] or ""))
     return table
 
 

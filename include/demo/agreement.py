@@ -37,13 +37,13 @@ def streams_that_differ(contract: SourceContract, source: str, warehouse: str) -
 
 
 def missing_at_destination(contract: SyncContract, warehouse: str, destination: str) -> int:
-    """How many records of an activation model the destination's table does not hold as they are.
+    """How many records of an activation model the destination's table does not hold as they are. Its fields are columns.
 
     :param warehouse: connection URI, as a role that reads activation models. :param destination: of a Postgres.
     """
     names = sorted(contract.mapping)
     model = sql.SQL("select {} from {}").format(
-        sql.SQL(", ").join(sql.Identifier(contract.mapping[name]) for name in names),
+        sql.SQL(", ").join(sql.Identifier(str(contract.mapping[name])) for name in names),
         sql.Identifier("activation", contract.model),
     )
     table = sql.SQL("select {} from {}").format(

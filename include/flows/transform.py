@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.core.errors import GateFailed, TerminalError
-from include.flows import watch
+from include.flows import dbt_models, watch
 from include.quality import gate, suites
 from include.warehouse import ledger, marts, metrics, reached
 from include.warehouse.connect import connected
@@ -33,7 +32,8 @@ class Transform:
 
     def begin(self) -> None:
         """Start with an empty candidate."""
-        schemas = frozenset(str(node["schema"]) for node in self._nodes() if node["resource_type"] == "model")
+        nodes = dbt_models.nodes(self._manifest)
+        schemas = frozenset(str(node["schema"]) for node in nodes if node["resource_type"] == "model")
         with connected(self._transformer()) as session:
             marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
             reached.note_built_from(session, self.contract.transform, self.run_id, self.contract.sources)
@@ -86,13 +86,9 @@ class Transform:
         log.info("publication %s: %s", version, relations)
         return version, relations
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        """What dbt's manifest says of each model and test."""
-        return list(json.loads(self._manifest.read_text(encoding="utf-8"))["nodes"].values())
-
     def _key_and_personal_columns(self, table: str) -> tuple[tuple[str, ...], frozenset[str]]:
         """A model's primary key, and the columns that its documentation marks as personal data (`meta.pii`)."""
-        model = next((n for n in self._nodes() if n["resource_type"] == "model" and n["name"] == table), None)
+        model = dbt_models.model(self._manifest, table)
         if model is None:
             raise TerminalError(
                 "dbt no longer knows a model that this run has to judge",
@@ -102,8 +98,7 @@ class Transform:
                 todo="start a new run: this one is of the time before the model was removed or renamed",
             )
         keys = [c["columns"] for c in model["constraints"] if c["type"] == "primary_key"]
-        personal = {name for name, column in model["columns"].items() if column["config"]["meta"].get("pii")}
-        return tuple(keys[0]) if keys else (), frozenset(personal)
+        return tuple(keys[0]) if keys else (), dbt_models.personal_columns(model)
 
     def _as_of(self, session: Any) -> datetime:
         """Until when the marts speak: the end of the newest interval that was loaded; where there is none, now."""

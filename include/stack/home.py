@@ -10,6 +10,8 @@ from pathlib import Path
 from include.stack.errors import StackError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+#: What dbt wrote of its project: `millrace up` and the image's build have it written.
+DBT_MANIFEST = PROJECT_ROOT / "dbt_project" / "target" / "manifest.json"
 
 
 @dataclass(frozen=True)

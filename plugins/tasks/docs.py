@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.sync import ApprovalAbove
 from include.core.contracts.upkeep import Upkeep
 from include.core.contracts.watch import Watch
 
@@ -31,9 +32,10 @@ log, or with cursor xmin, have no past and are left out.""",
 does not offer it; backfill the ingest instead, and this DAG follows. The version before comes back with
 `millrace publish NAME --rollback`.""",
     SyncContract: """
-1. **plan**: the difference between the model and what the destination has acknowledged.
+1. **plan**: the difference between the model and what the destination has acknowledged, with sample changes in its log.
+   **approve**, where the contract asks for it: a person says yes or no to it, here in the UI.
 2. **deliver**: sends only that; what is acknowledged is remembered batch by batch, what is rejected is kept with its reason.
-3. **settle**: read = delivered + rejected + unchanged + unsent.
+3. **settle**: read = delivered + rejected + unchanged + unsent, and deletes = deleted + rejected + unsent.
 
 **Run again** by hand, with *Trigger*: it sends what is still missing, and nothing twice. *Dry run* in its form shows the
 plan and sends nothing. There is nothing to backfill here, and the UI does not offer it. After a backfill of the ingest this
@@ -61,6 +63,8 @@ def documentation(contract: DagContract) -> str:
             else {}
         ),
     }
+    if isinstance(contract, SyncContract):
+        facts |= _sends(contract)
     if freshness := getattr(contract, "freshness", None):
         facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
     parts = [
@@ -106,6 +110,29 @@ def _escalation(contract: DagContract) -> dict[str, str]:
         facts["Maintenance"] = "; ".join(
             f"{window.start} to {window.until} ({window.why})" for window in contract.alerts.maintenance
         )
+    return facts
+
+
+def _sends(contract: SyncContract) -> dict[str, str]:
+    """What a sync may do at its destination."""
+    target, stop = contract.destination, f"{contract.max_change_share:.0%} of the known records would change"
+    if contract.mode == "mirror":
+        stop += f", or more than {contract.max_delete_share:.0%} of what is there be deleted"
+    facts = {
+        "Sends": f"`activation.{contract.model}` to `{target.place}` by connection `{target.connection}`,"
+        f" mode {contract.mode}",
+        "Personal data that leaves": ", ".join(f"`{column}`" for column in contract.personal) or "none",
+        "Stops": f"when more than {stop}",
+    }
+    if contract.environments:
+        facts["Sends only from"] = ", ".join(contract.environments)
+    if isinstance(contract.approval, ApprovalAbove):
+        above = contract.approval.above
+        facts["Approval"] = (
+            f"above {f'{above:.0%} of what is there' if above < 1 else f'{above:,.0f} records'}"
+        )
+    elif contract.approval != "never":
+        facts["Approval"] = contract.approval
     return facts
 
 

@@ -244,6 +244,17 @@ BAD_SYNCS = {
     " the destination's key is filled from the model's",
     "external_id: customer_id > external_id: email": "14: mapping.external_id: not allowed | 'email' |"
     " `external_id: customer_id`: the destination's key is filled from the model's",
+    "model: contacts > model: contacts\nmode: append": "7: mode: not allowed | 'append' |"
+    " upsert, update, insert, mirror: what a destination of type postgres can do",
+    "external_id: customer_id > external_id: customer_id\n  a.b: email": "15: mapping.a.b: not allowed | 'a.b' |"
+    " no dot: a destination of type postgres has no nested fields",
+    "external_id: customer_id > external_id: customer_id\n  name: {template: nobody}": "15: mapping.name.template: not allowed |"
+    " 'nobody' | a text with at least one column in braces, such as '{first_name} {last_name}'",
+    "external_id: customer_id > external_id: customer_id\n  name: {column: x, type: money}": "15: mapping.name.type: not allowed |"
+    " 'money' | text, number, integer, boolean, date, timestamp",
+    "model: contacts > model: contacts\npersonal: [mail]": "7: personal[0]: not allowed | 'mail' | a column that the mapping sends",
+    "model: contacts > model: contacts\napproval: sometimes": "7: approval: not allowed | 'sometimes' |"
+    " never, always; or a mapping with above",
     "model: contacts > model: contacts\nbatch_size: 0": "7: batch_size: not allowed | 0 | a whole number, 1 or more",
 }
 

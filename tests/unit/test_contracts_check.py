@@ -149,3 +149,21 @@ def test_the_command_ends_with_a_summary_and_an_exit_code(
     path = tmp_path / "sources" / "shop.yaml"
     assert f"fault    {path}:10: latenes: unknown field; did you mean 'lateness'?" in bad.output
     assert bad.output.endswith("checked 1 sources, 1 transforms, 0 syncs: 1 faults, 0 warnings\n")
+
+
+def test_personal_data_that_would_leave_unnamed(tmp_path: Path) -> None:
+    more = SYNC + "  email: mail\n  hello: {template: 'Dear {name}'}\n"
+
+    def found(sync: str, personal: frozenset[str] | None) -> list[str]:
+        folder = _folder(tmp_path, sync=sync)
+        report = check(all_files(folder), today=TODAY, folder=folder, personal=lambda model: personal)
+        return [f"{fault.line}: {fault.field}: {fault.what}" for fault in (*report.faults, *report.warnings)]
+
+    leaves = "personal data would leave the warehouse"
+    assert found(more, frozenset({"mail", "name", "other"})) == [
+        f"15: mapping.email: {leaves}",
+        f"16: mapping.hello: {leaves}",
+    ]
+    assert found(f"{more}personal: [mail, name]\n", frozenset({"mail", "name"})) == []
+    (warning,) = found(more, None)
+    assert warning.startswith("6: model: dbt does not know this model")

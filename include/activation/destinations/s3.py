@@ -104,6 +104,8 @@ class S3Files:
                 self._run,
                 error,
             )
+        finally:
+            self._store.close()
 
     @property
     def _open(self) -> str:

@@ -14,6 +14,7 @@ from include.core.contracts.common import Accepted, DagContract
 from include.core.contracts.echo import SystemOf, echoes
 from include.core.contracts.faults import Document, Fault, FaultyContract, Place
 from include.core.contracts.load import KINDS, Read, contract_files, contracts_folder, read_one
+from include.core.contracts.mapping import columns_of
 from include.core.contracts.source import SourceContract
 from include.core.contracts.sync import SyncContract
 from include.core.contracts.transform import TransformContract
@@ -41,12 +42,14 @@ def check(
     today: date,
     defined: Callable[[str], bool] = lambda conn_id: True,
     system_of: SystemOf = lambda conn_id: conn_id,
+    personal: Callable[[str], frozenset[str] | None] = lambda model: frozenset(),
     folder: Path | None = None,
 ) -> Report:
     """Check these files by themselves and against everything else in the folder. Opens no connection.
 
     :param defined: whether a connection of this name is known. :param system_of: where one leads; equal for two that lead to
         one system.
+    :param personal: the columns of an activation model that are marked as personal; None when the model is not known.
     """
     read: dict[Path, Read[Any]] = {}
     faults: list[Fault] = []
@@ -62,6 +65,7 @@ def check(
         faults += _undefined(one, defined)
         if isinstance(one.contract, SyncContract):
             faults += echoes(one, folder, system_of)
+            faults += _leaving(one.contract, one.document, personal(one.contract.model))
     faults += _same_target(read)
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
     return Report(
@@ -143,6 +147,21 @@ def _names(kind: type[DagContract], folder: Path | None) -> list[str]:
 
 def _one_of(names: list[str]) -> str:
     return ", ".join(names) or "none: there is no such contract yet"
+
+
+def _leaving(contract: SyncContract, document: Document, personal: frozenset[str] | None) -> Iterator[Fault]:
+    """Personal data leaves only when the contract names it."""
+    if personal is None:
+        what = "dbt does not know this model, so nobody can say which of its columns are personal"
+        allowed = (
+            "an activation model of the dbt project; millrace up, or dbt parse --target prod, reads it anew"
+        )
+        yield document.fault(("model",), what, contract.model, allowed, warning=True)
+    for column in contract.undeclared(personal or frozenset()):
+        name = next(name for name, one in contract.mapping.items() if column in columns_of(one))
+        what = "personal data would leave the warehouse"
+        allowed = f"{column} under `personal`, when it may leave; or no such field"
+        yield document.fault(("mapping", name), what, column, allowed)
 
 
 def _expired(one: Read[Any], today: date) -> Iterator[Fault]:

@@ -19,6 +19,8 @@ class _Target(Model):
     connection_types: ClassVar[tuple[str, ...]]
     #: What it can do.
     modes: ClassVar[tuple[Mode, ...]]
+    #: Whether it takes nested JSON.
+    nested: ClassVar[bool] = False
 
     connection: Text = Field(description="The Airflow connection to it.")
 
@@ -80,6 +82,7 @@ class HttpDestination(_Target):
     """
 
     connection_types = ("http", "https")
+    nested = True
     modes = ("upsert",)
 
     type: Literal["http"] = Field(description="Kind of destination.")

@@ -155,7 +155,8 @@ def _meant(forms: tuple[Any, ...], value: Any) -> Any:
         named = [
             form for form in tagged if value.get("type") in form.model_fields["type"].annotation.__args__
         ]
-        return (named or models or [None])[0]
+        # of several without a type the one is meant that most of the given fields belong to
+        return max(named or models, key=lambda form: len(set(value) & set(form.model_fields)), default=None)
     if isinstance(value, list):
         return next((form for form in forms if items_of(form) is not None and not is_model(form)), None)
     return None

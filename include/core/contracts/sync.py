@@ -12,11 +12,23 @@ from include.core.contracts.common import (
     Duration,
     Faults,
     Identifier,
+    Model,
     Number,
     Share,
     Text,
 )
 from include.core.contracts.destinations import AnyDestination, Mode
+from include.core.contracts.mapping import Filling, columns_of
+
+
+class ApprovalAbove(Model):
+    """A person is asked when a plan is large."""
+
+    above: Number = Field(
+        gt=0,
+        description="How much a run may send without asking: below 1 a share of the records that the destination holds, from"
+        " 1 on a count.",
+    )
 
 
 class SyncContract(DagContract):
@@ -33,7 +45,24 @@ class SyncContract(DagContract):
         " not there are rejected. `insert`: those that are there stay as they are. `mirror`: upsert, and a record that left"
         " the model is deleted. `append`: each key is added once.",
     )
-    mapping: dict[str, Text] = Field(min_length=1, description="destination field: model column")
+    mapping: dict[str, Filling] = Field(
+        min_length=1,
+        description="destination field: model column; or `{value: …}`, `{template: …}`, `{column: …, type: …}`. A dot in the"
+        " name of a field makes nested JSON, where the destination takes it.",
+    )
+    personal: tuple[Text, ...] = Field(
+        default=(),
+        description="Mapped columns that the model's documentation marks as personal (`meta.pii`) and that may leave the"
+        " warehouse. Any other one is refused.",
+    )
+    environments: tuple[Text, ...] = Field(
+        default=(),
+        description="Where it may send: names that `MILLRACE_ENVIRONMENT` may have (`local` when it is not set). Elsewhere a"
+        " run plans, and sends nothing. Empty: everywhere.",
+    )
+    approval: Literal["never", "always"] | ApprovalAbove = Field(
+        default="never", description="Whether a person is asked in the UI before anything is sent."
+    )
     freshness: Duration | None = Field(
         default=None,
         description="How old the data may be that the destination holds: since the newest row, and since the sources' last"
@@ -77,11 +106,40 @@ class SyncContract(DagContract):
         if self.mode not in self.destination.modes:
             allowed = f"{', '.join(self.destination.modes)}: what a destination of type {self.destination.type} can do"
             faults.add("mode", received=self.mode, allowed=allowed)
+        self._check_fields(faults)
+        for number, column in enumerate(self.personal):
+            if column not in self.columns:
+                faults.add("personal", number, received=column, allowed="a column that the mapping sends")
         if self.verify != "never" and not self.can_verify:
             allowed = "never: the destination cannot be read back, or in this mode holds what others say"
             faults.add("verify", received=self.verify, allowed=allowed)
         faults.raise_any()
         return self
+
+    def _check_fields(self, faults: Faults) -> None:
+        """Names with dots are places in nested JSON, and no place is both a value and a group."""
+        for name in self.mapping:
+            if "." not in name:
+                continue
+            parts = name.split(".")
+            groups = [".".join(parts[:depth]) for depth in range(1, len(parts))]
+            if not self.destination.nested:
+                allowed = f"no dot: a destination of type {self.destination.type} has no nested fields"
+                faults.add("mapping", name, received=name, allowed=allowed)
+            elif not all(parts) or set(groups) & set(self.mapping):
+                allowed = "names between dots, none of which is a field with a value of its own"
+                faults.add("mapping", name, received=name, allowed=allowed)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The model columns that leave the warehouse."""
+        return tuple(
+            dict.fromkeys(column for filling in self.mapping.values() for column in columns_of(filling))
+        )
+
+    def undeclared(self, personal: frozenset[str]) -> list[str]:
+        """Columns that would leave although they are among the personal ones and `personal` does not name them."""
+        return [name for name in self.columns if name in personal and name not in self.personal]
 
     @property
     def can_verify(self) -> bool:

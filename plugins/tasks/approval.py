@@ -1,0 +1,34 @@
+"""The step of a sync in which a person says yes or no to its plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from include.core.contracts import SyncContract
+
+PLAN, APPROVE = "plan", "approve"
+
+
+class PlanApproval(ApprovalOperator):
+    """Asks only when the plan is as large as the contract says; else it is done at once. With a no, nothing is sent."""
+
+    def __init__(self, contract: SyncContract) -> None:
+        super().__init__(
+            task_id=APPROVE,
+            subject=f"Send the plan of sync {contract.sync}?",
+            doc_md="Waits until somebody approves the plan in the UI, when it is as large as the contract says.",
+            # A person may take their time.
+            execution_timeout=None,
+        )
+
+    def execute(self, context: Any) -> Any:
+        """Ask, with the counts of the plan; its changes stand in the log of `plan`."""
+        planned = context["ti"].xcom_pull(task_ids=PLAN)
+        if not planned["ask"]:
+            print("the plan is below what the contract wants approved")
+            return None
+        counts = ", ".join(f"{planned[name]:,} {name}" for name in ("creates", "updates", "deletes"))
+        self.body = f"It would send **{counts}**. The log of `{PLAN}` shows some of them, field by field."
+        return super().execute(context)
