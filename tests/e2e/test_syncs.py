@@ -26,6 +26,9 @@ mapping:
   segment: segment
 personal: [full_name]
 approval: {above: 1}
+verify: all
+on_drift: overwrite
+alerts: {on_warning: [alerts]}
 owner: {team: tests, contact: tests@example.com}
 deadline: {after_queueing: 1h}
 retry: {attempts: 0}
@@ -61,6 +64,25 @@ def test_what_was_approved_is_delivered_and_what_left_is_deleted(mirror: Lifecyc
     assert _there(mirror) == _model(mirror)
     by = "select approved_by from ledger.sync_run where sync = 'mirror' order by sync_run_id desc limit 1"
     assert mirror.value("warehouse", by) == "admin"
+
+    # Somebody changes a record there. This run tells of it, and the next one sends it again.
+    changed = mirror.value(
+        "crm",
+        "update crm.mirror set segment = 'theirs' where external_id = ("
+        "select max(external_id) from crm.mirror) returning external_id",
+    )
+    run = mirror.ended(mirror.trigger(DAG))
+    assert run.state == "success"
+    told = mirror.alert_of(run, "has a warning at verify")
+    assert "1 differ there and 0 are gone" in told
+    assert "segment (1)" in told
+    assert "theirs" not in told
+    drift = "select record_key, fields from ledger.sync_drift where sync = 'mirror'"
+    assert mirror.at("warehouse", drift) == [(changed, ["segment"])]
+    assert mirror.ended(mirror.trigger(DAG)).state == "success"
+    segment = "select segment from crm.mirror where external_id = %s"
+    assert mirror.value("crm", segment, changed) != "theirs"
+    assert mirror.at("warehouse", drift) == []
 
     # One record is no more than the contract lets go without asking.
     gone = mirror.value("warehouse", f"select min(external_id) from {MODEL}")

@@ -177,7 +177,13 @@ class MysqlTable:
     def _write(self, batch: Sequence[Record]) -> bool:
         """Write the batch in one transaction. False, and nothing written, when it is too large for the server."""
         session, convert = self._connected(), tables.converters(self._columns)
-        leaving = [record.key for record in batch if record.action == "delete"]
+        at = self._names.index(self._target.key)
+        key = self._columns[at]
+        leaving = [
+            tables.values_of(record.body, [key.name], [convert[at]])[0]
+            for record in batch
+            if record.action == "delete"
+        ]
         rows = [
             tables.values_of(record.body, self._names, convert)
             for record in batch
@@ -186,14 +192,9 @@ class MysqlTable:
         with session.cursor() as cursor:
             statements = []
             if leaving:
-                key = self._columns[self._names.index(self._target.key)]
-                places = ", ".join([key.cast] * len(leaving))
-                statements.append(
-                    cursor.mogrify(
-                        f"delete from {escaped(self._table)} where {escaped(quoted(key.name))} in ({places})",
-                        leaving,
-                    )
-                )
+                places = ", ".join([key.cast_as_key] * len(leaving))
+                delete = f"delete from {escaped(self._table)} where {escaped(quoted(key.name))} in ({places})"
+                statements.append(cursor.mogrify(delete, leaving))
             if rows:
                 places = ", ".join(["(" + ", ".join(["%s"] * len(self._names)) + ")"] * len(rows))
                 # Only the rows are filled in: a name may hold a per cent sign.

@@ -60,6 +60,13 @@ class Column:
             return f"trim(trailing ' ' from {text})" if self.kind == "char" else text
         return "%s"
 
+    @property
+    def cast_as_key(self) -> str:
+        """The same for a key: of the column's own type, so that its index is used."""
+        if self.kind in _WHOLE:
+            return f"cast(%s as {'unsigned' if 'unsigned' in self.declared else 'signed'})"
+        return self.cast
+
     def same(self, ours: str, theirs: str) -> str:
         """Whether two expressions hold the same: of text every letter, whatever the collation takes for equal."""
         if self.kind in _TEXT:
@@ -154,7 +161,7 @@ def statement_to_compare(table: str, key: Column, columns: Sequence[Column], row
 
     Takes the values of `key` and `columns` for each record in turn.
     """
-    sent = [f"{key.cast} as k", *(f"{column.cast} as c{i}" for i, column in enumerate(columns))]
+    sent = [f"{key.cast_as_key} as k", *(f"{column.cast} as c{i}" for i, column in enumerate(columns))]
     records = " union all ".join(f"select {n} as n, {', '.join(sent)}" for n in range(rows))
     same = [column.same(f"t.{escaped(quoted(column.name))}", f"r.c{i}") for i, column in enumerate(columns)]
     at, table = escaped(quoted(key.name)), escaped(table)
