@@ -229,6 +229,7 @@ class S3Target(Target):
     def unusable(self) -> Iterator[tuple[SyncContract, Connection, str]]:
         here = self.connection
         yield self.contract(), replace(here, extra={}), "has no bucket"
+        yield self.contract(mapping=_mapping(_action="segment")), here, "a field has the name"
         yield self.contract(), replace(here, password="wrong" * 8), "the store refuses"
         yield self.contract(), replace(here, extra=here.extra | {"bucket": "nothing"}), "NoSuchBucket"
 

@@ -27,7 +27,7 @@ from include.activation.records import DELIVERED, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.destinations import S3Destination
 from include.core.contracts.sync import SyncContract
-from include.core.errors import NotLanded, TransientError
+from include.core.errors import ContractError, NotLanded, TransientError
 from include.landing.store import ObjectStore
 
 _log = logging.getLogger("millrace.activation")
@@ -45,6 +45,13 @@ class S3Files:
         assert isinstance(target, S3Destination)
         self._sync, self._format, self._prefix = contract.sync, target.format, target.prefix
         self._names = tuple(contract.mapping)
+        if _ACTION in self._names:
+            raise ContractError(
+                "a field has the name under which each line tells what happened to its record",
+                where=f"sync {contract.sync!r}, mapping",
+                received=_ACTION,
+                allowed="any other name",
+            )
         self._store = ObjectStore(connection)
         self._run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
         self._files: dict[str, dict[str, Any]] = {}
