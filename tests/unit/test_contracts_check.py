@@ -140,6 +140,8 @@ def test_the_command_ends_with_a_summary_and_an_exit_code(
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
     for conn_id in ("SHOP", "CRM"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", "postgresql://u:p@localhost/d")
+    # a project that dbt has not read yet
+    monkeypatch.setattr("include.stack.home.DBT_MANIFEST", tmp_path / "manifest.json")
     good = CliRunner().invoke(app, ["contract", "check"])
     assert good.exit_code == 0
     assert good.output == "checked 1 sources, 1 transforms, 1 syncs: 0 faults, 0 warnings\n"
