@@ -39,6 +39,11 @@ class _Target(Model):
         raise NotImplementedError
 
     @property
+    def can_compare(self) -> bool:
+        """Whether it can be read back."""
+        return False
+
+    @property
     def possible(self) -> tuple[Mode, ...]:
         """Of the modes of its kind, those that it can do as it is described."""
         return self.modes
@@ -109,6 +114,10 @@ class HttpDestination(_Target):
         if self.path or isinstance(self.api, HttpShape):
             return self.path or fill(self.shape.upsert.path, self.settings)
         return " ".join([self.api, *(f"{name}={value}" for name, value in sorted(self.parameters.items()))])
+
+    @property
+    def can_compare(self) -> bool:
+        return self.shape.read is not None
 
     @property
     def possible(self) -> tuple[Mode, ...]:
