@@ -102,6 +102,20 @@ create table if not exists ledger.sync_in_flight (
 comment on table ledger.sync_in_flight is
     'Keys handed to a destination without an answer yet; after a crash they may have arrived or not.';
 
+create table if not exists ledger.rate_limit (
+    connection   text primary key,
+    tokens       double precision not null,
+    refilled_at  timestamptz      not null,
+    paused_until timestamptz      not null
+);
+
+comment on table ledger.rate_limit is
+    'How fast requests may go to a connection: a token bucket that all workers and syncs share.';
+comment on column ledger.rate_limit.tokens is 'Left at refilled_at; below zero: promised already.';
+comment on column ledger.rate_limit.paused_until is 'Nobody sends before: the API asked for it.';
+
+grant select, insert, update on ledger.rate_limit to millrace_activator;
+grant select on ledger.rate_limit to millrace_developer;
 grant select, insert, update on ledger.sync_run, ledger.sync_record to millrace_activator;
 grant select on ledger.sync_run to millrace_loader;
 grant select, insert, update, delete on ledger.sync_in_flight to millrace_activator;

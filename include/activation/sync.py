@@ -78,7 +78,7 @@ def run(
     started = time.monotonic()
     with warehouse_session(warehouse, contract.sync) as session, only_writer(session, contract.sync):
         recover(session, contract.sync)
-        target = open_destination(contract, destination)
+        target = open_destination(contract, destination, warehouse)
         try:
             target.check()
             with open_plan(session, contract, hold=True) as (planned, cursor):

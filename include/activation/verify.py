@@ -86,7 +86,7 @@ def verify(
     found = Verification(contract.sync)
     with warehouse_session(warehouse, contract.sync) as session, only_writer(session, contract.sync):
         recover(session, contract.sync)
-        target = open_destination(contract, destination)
+        target = open_destination(contract, destination, warehouse)
         try:
             if not (contract.can_verify and isinstance(target, Comparable) and target.can_compare):
                 raise ContractError(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.destinations import HttpDestination
 from include.core.contracts.sync import ApprovalAbove
 from include.core.contracts.upkeep import Upkeep
 from include.core.contracts.watch import Watch
@@ -129,6 +130,9 @@ def _sends(contract: SyncContract) -> dict[str, str]:
         checked = "all records" if contract.verify == "all" else f"{contract.verify_sample} records"
         then = "sent again by the next run" if contract.on_drift == "overwrite" else "told"
         facts["Verified"] = f"{checked} in each run; what others changed there is {then}"
+    if isinstance(target, HttpDestination):
+        facts["Speaks"] = f"`{target.api}`" if isinstance(target.api, str) else "as its contract declares"
+        facts["Requests"] = f"{target.rate_limit or 'no limit'}, {target.concurrency} at a time"
     if contract.environments:
         facts["Sends only from"] = ", ".join(contract.environments)
     if isinstance(contract.approval, ApprovalAbove):

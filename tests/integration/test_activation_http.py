@@ -51,6 +51,19 @@ def deliver(source: Warehouse, api: ContactsServer, **changes: object) -> activa
     )
 
 
+def declaration(**changes: dict[str, object]) -> dict[str, object]:
+    """The API written out in the contract; `changes` replace fields of its requests."""
+    shape: dict[str, dict[str, object]] = {
+        "upsert": {
+            "path": "/v1/contacts/batch/upsert",
+            "body": {"records": "{records}"},
+            "record": {"id": "{key}", "properties": "{record}"},
+            "reply": {"results": "results", "id": ["id"], "error": "error"},
+        }
+    }
+    return shape | {name: shape.get(name, {}) | fields for name, fields in changes.items()}
+
+
 def model(source: Warehouse, where: str = "true") -> dict[str, dict[str, object]]:
     """The records as the API shall hold them: decimals as text, times in ISO 8601."""
     columns = ", ".join(f"{name}::text" if name == "customer_value" else name for name in COLUMNS)
@@ -217,8 +230,13 @@ def test_wrong_token_path_or_answer_is_terminal(source: Warehouse, api: Contacts
     assert "wrong" not in str(caught.value)
     with pytest.raises(TerminalError, match="HTTP 404"):
         deliver(source, api, path="/v1/nothing")
-    with pytest.raises(TerminalError, match="does not answer as agreed"):
-        deliver(source, api, results_field="outcomes")
+    with pytest.raises(TerminalError, match="does not answer as declared"):
+        deliver(
+            source,
+            api,
+            path="",
+            declaration=declaration(upsert={"reply": {"results": "outcomes", "id": ["id"]}}),
+        )
     assert [run["status"] for run in source.runs()] == ["failed", "failed", "failed"]
     # What the last one sent did arrive, but nobody acknowledged it.
     assert deliver(source, api).delivered == 1000

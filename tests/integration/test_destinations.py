@@ -151,7 +151,7 @@ def test_a_letter_that_nothing_can_hold_is_no_reason_to_stop(
 
 def test_deletes(target: Target) -> None:
     contract = target.contract()
-    if "mirror" not in contract.destination.modes:
+    if "mirror" not in contract.destination.possible:
         with pytest.raises(ValueError, match="mode"):
             target.contract(mode="mirror")
         return

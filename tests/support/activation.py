@@ -117,16 +117,18 @@ def contract(**changes: Any) -> SyncContract:
 
 
 def http_contract(**changes: Any) -> SyncContract:
-    """The same sync to the contacts API; `concurrency` goes to the destination."""
+    """The same sync to the contacts API; `concurrency`, `declaration` and the like go to the destination."""
     target = {
         "type": "http",
         "connection": "contacts_api",
         "path": "/v1/contacts/batch/upsert",
         "key": "external_id",
     }
-    for name in ("concurrency", "timeout_seconds", "path", "results_field"):
+    for name in ("concurrency", "timeout_seconds", "path", "rate_limit"):
         if name in changes:
             target[name] = changes.pop(name)
+    if "declaration" in changes:
+        target["api"] = changes.pop("declaration")
     return contract(destination=target, **changes)
 
 

@@ -65,7 +65,7 @@ class ContactsApi:
         self._window, self._used = 0.0, 0
         self._faults: list[dict[str, Any]] = []
         self._stumbles_at = ""
-        self.requests = 0
+        self.requests = self.refused = 0
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=16 * 1024 * 1024)
@@ -87,6 +87,7 @@ class ContactsApi:
             return _error(401, "the token is missing or wrong")
         wait = 0.0 if admin else self._wait()
         if wait > 0:
+            self.refused += 1
             return _error(429, "too many requests", {"Retry-After": str(math.ceil(wait))})
         return await handler(request)
 
@@ -162,7 +163,9 @@ class ContactsApi:
         if fault["kind"] == "stumble":
             self._stumbles_at, fault["times"] = fault["id"], 0
         self._faults.extend([fault] * fault["times"])
-        return web.json_response({"requests": self.requests, "waiting": len(self._faults)})
+        return web.json_response(
+            {"requests": self.requests, "refused": self.refused, "waiting": len(self._faults)}
+        )
 
     def _next_fault(self) -> dict[str, Any]:
         return self._faults.pop(0) if self._faults else {"kind": "none"}

@@ -8,10 +8,13 @@ from datetime import datetime, timezone
 import pytest
 
 from include.activation import Backoff, SyncReport
-from include.activation.destinations.http import base_url, retry_after
+from include.activation.destinations.http_client import base_url, retry_after
+from include.activation.destinations.http_read import same
+from include.activation.pace import Pace
 from include.activation.records import Record
 from include.core.connection import Connection
 from include.core.contracts import SyncContract, load_all
+from include.core.contracts.common import parse_rate
 from include.core.errors import BooksDoNotBalance, ContractError
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
@@ -53,6 +56,45 @@ REPORT = SyncReport(
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "equal"),
+    [
+        ("1.50", 1.5, True),
+        ("1.50", "1.5", True),
+        ("01234", "1234", False),
+        ("12345678901234567890", 12345678901234567000, False),
+        (True, "true", True),
+        (None, "", False),
+        ("", None, False),
+        (None, None, True),
+        ("2024-01-01T12:01:00.000001+00:00", "2024-01-01T12:01:00Z", True),
+        ("2024-01-01T12:01:00+00:00", "2024-01-01T13:01:00.000+0100", True),
+        ("2024-01-01T12:01:00+00:00", "2024-01-01T12:01:01Z", False),
+        ("2024-01-01", "2024-01-02", False),
+        ({"a": [1]}, {"a": [1]}, True),
+        ({"a": [1]}, {"a": [2]}, False),
+    ],
+)
+def test_what_an_api_gives_back_is_compared_by_value(ours: object, theirs: object, equal: bool) -> None:
+    assert same(ours, theirs) is equal
+    assert same(None, "", empty_is_null=True)
+
+
+@pytest.mark.parametrize("rate", ["100", "0/10s", "100/0s", "-1/10s", "100/10", "a/10s", ""])
+def test_no_rate(rate: str) -> None:
+    with pytest.raises(ValueError, match="100/10s"):
+        parse_rate(rate)
+
+
+@pytest.mark.parametrize("rate", ["1/1s", "5/2s", "100/10s", "1000/1m"])
+def test_no_period_sees_more_than_the_rate(rate: str) -> None:
+    count, seconds = parse_rate(rate)
+    pace = Pace(Connection("warehouse", "postgres"), "api", rate)
+    # What a bucket gives in half-open time: what it holds, and what flows in before the end.
+    assert pace.burst - 1 + pace.rate * seconds <= count + 1e-9
+    assert pace.rate * seconds >= 0.9 * count
 
 
 def test_waits_double_up_to_the_longest() -> None:

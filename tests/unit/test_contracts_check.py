@@ -169,3 +169,14 @@ def test_personal_data_that_would_leave_unnamed(tmp_path: Path) -> None:
     assert found(f"{more}personal: [mail, name]\n", frozenset({"mail", "name"})) == []
     (warning,) = found(more, None)
     assert warning.startswith("6: model: dbt does not know this model")
+
+
+def test_syncs_of_one_connection_agree_on_its_rate(tmp_path: Path) -> None:
+    http = "type: http\n  path: /v1/upsert\n  rate_limit: 100/10s"
+    one = SYNC.replace("type: postgres", http).replace("  table: crm.contacts\n", "")
+    folder = _folder(tmp_path, sync=one)
+    write(folder, "syncs", "again", one.replace("sync: contacts", "sync: again").replace("/v1/", "/v2/"))
+    assert _told(folder) == ([], [])
+    write(folder, "syncs", "third", one.replace("sync: contacts", "sync: third").replace("100/10s", "5/1s"))
+    (fault,), _ = _told(folder)
+    assert "destination.rate_limit: another sync says 100/10s for this connection: " in fault

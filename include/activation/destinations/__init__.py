@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from include.activation.pace import Pace
 from include.activation.records import Difference, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.sync import SyncContract
@@ -60,9 +61,12 @@ class Comparable(Destination, Protocol):
         """
 
 
-def open_destination(contract: SyncContract, connection: Connection) -> Destination:
+def open_destination(
+    contract: SyncContract, connection: Connection, warehouse: Connection | None = None
+) -> Destination:
     """The destination of a sync. Nothing is contacted yet.
 
+    :param warehouse: where the contract's rate limit is kept; none: it is not observed.
     :raises ContractError: the connection is of another type than the contract's destination.
     """
     allowed = contract.destination.connection_types
@@ -75,5 +79,9 @@ def open_destination(contract: SyncContract, connection: Connection) -> Destinat
             todo=f"correct destination.connection, or AIRFLOW_CONN_{connection.conn_id.upper()}",
         )
     module, name = _KINDS[contract.destination.type]
-    destination: Destination = getattr(import_module(module), name)(contract, connection)
-    return destination
+    destination: Any = getattr(import_module(module), name)(contract, connection)
+    rate = getattr(contract.destination, "rate_limit", None)
+    if rate is not None and warehouse is not None:
+        destination.keep_pace(Pace(warehouse, connection.conn_id, rate))
+    opened: Destination = destination
+    return opened

@@ -1,210 +1,219 @@
-"""A JSON API that takes batches.
-
-    POST {base}{path}        Authorization: Bearer <the connection's password>
-    {"records": [{"id": <key>, "properties": {<mapped fields>}}, …]}
-
-    200, 201 or 207   {"results": [{"id": <key>, "status": …, "error": <text, when it refuses it>}, …]}
+"""Delivery to a JSON API that a declaration describes (`include/core/contracts/http_api.py`).
 
 Times go as ISO 8601 with their zone, `numeric` and `bigint` as strings with all their digits, as CRMs take
-them. Only a result without an error is an acknowledgement. An answer for the batch as a whole that blames the
-data (4xx) makes it be halved until the culprit is alone; one that asks for patience (408, 425, 429, 5xx) or
-no answer at all is retryable.
+them. Only a word about a record, as the declaration reads it, is an acknowledgement. An answer that blames the data
+without saying which record makes the batch be halved until the culprit is alone; one that asks for patience, or no
+answer at all, is retryable.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
-from collections.abc import Coroutine, Sequence
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import aiohttp
 import orjson
 
-from include.activation.records import DELIVERED, Outcome, Record
+from include.activation.destinations.http_client import Client, Response, base_url
+from include.activation.destinations.http_read import ReadBack
+from include.activation.destinations.http_shape import Ids, Reader, Renderer
+from include.activation.pace import Pace
+from include.activation.records import DELIVERED, Difference, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.destinations import HttpDestination
+from include.core.contracts.http_api import Action
 from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError, TerminalError, Unreachable
 
-_log = logging.getLogger("millrace.activation")
-_T = TypeVar("_T")
-
-_ANSWERED = (200, 201, 207)
-_PATIENCE = (408, 425, 429)
-# The request itself is wrong, whatever its records: halving would only repeat that.
-_REFUSED_AS_SUCH = (401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426, 431, 451)
-_REASON_CHARACTERS = 500
-
 
 class HttpApi:
-    """Delivers to one endpoint. Several threads may call `send`; requests run in one event loop."""
+    """Delivers to one API. Several threads may call `send`; requests run in one event loop."""
 
     def __init__(self, contract: SyncContract, connection: Connection) -> None:
-        sync, target = contract.sync, contract.destination
+        target = contract.destination
         assert isinstance(target, HttpDestination)
         self.concurrency = target.concurrency
-        self._target, self._connection = target, connection
-        self._base = base_url(connection)
-        self._where = f"sync {sync!r}, POST {self._base}{target.path} by connection {connection.conn_id!r}"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"http {sync}", daemon=True)
-        self._thread.start()
-        self._client: aiohttp.ClientSession | None = None
-        parts = urlsplit(self._base)
-        if (
-            parts.scheme == "http"
-            and connection.password
-            and parts.hostname not in ("127.0.0.1", "localhost", "::1")
-        ):
-            _log.warning("%s: the token goes over the network unencrypted; use https", self._where)
+        self._target, self._shape, self._fields = target, target.shape, sorted(contract.mapping)
+        self._upsert = self._action(self._shape.upsert)
+        self._delete = self._action(self._shape.delete) if self._shape.delete else None
+        self._where = f"sync {contract.sync!r}, {base_url(connection)}{target.place} by connection {connection.conn_id!r}"
+        self._refused: TerminalError | None = None
+        # Another one each run: what an API remembers of a request of yesterday must not stand for one of today.
+        self._run = secrets.token_bytes(16)
+        self._client = Client(connection, self._where, target.concurrency, target.timeout_seconds)
+        self._read = (
+            ReadBack(self._shape.read, target, self._fields, self._client, self._where)
+            if self._shape.read
+            else None
+        )
+        #: Whether the declaration says how records are read back.
+        self.can_compare = self._read is not None
+
+    def _action(self, action: Action) -> _Action:
+        return _Action(Renderer(action, self._target, self._fields), Reader(action, self._target))
+
+    def keep_pace(self, pace: Pace) -> None:
+        """Send no faster than that."""
+        self._client.pace = pace
 
     def check(self) -> None:
-        """See that something listens there.
+        """See that something listens there, and get a token where one is needed.
 
-        :raises Unreachable: nothing does.
+        :raises Unreachable: nothing does, or nothing at the address of the tokens.
+        :raises TerminalError: no token is given for these credentials.
         """
-        parts = urlsplit(self._base)
-        try:
-            self._run(
-                self._knock(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-            )
-        except (OSError, asyncio.TimeoutError) as error:
-            raise Unreachable(
-                f"the API does not answer: {_short(error)}", where=self._where, todo="see whether it is up"
-            ) from error
+        self._client.run(self._client.knock())
+        self._client.run(self._client.login())
 
     def send(self, batch: Sequence[Record]) -> list[Outcome]:
-        """One request, or several when the API refuses the batch as a whole.
+        """One request, or several: when the API takes fewer records at once, or refuses the batch as a whole.
 
-        :raises TerminalError: the API refuses the token, the path, or does not answer as agreed.
+        :raises TerminalError: the API refuses the login, the path, or does not answer as declared.
         """
-        return self._run(self._send(batch))
+        return self._client.run(self._send(batch))
+
+    def compare(self, batch: Sequence[Record]) -> list[Difference]:
+        """What the API holds otherwise than mapped.
+
+        :raises TerminalError: the declaration has no `read`; or see `send`.
+        :raises Unreachable: the API does not answer.
+        """
+        if self._read is None:
+            raise ContractError(
+                "the declaration does not say how records are read back",
+                where=self._where,
+                todo="add `read` to it",
+            )
+        return self._client.run(self._read.compare(batch))
 
     def close(self) -> None:
-        if self._client is not None:
-            self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _knock(self, host: str, port: int) -> None:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), self._target.timeout_seconds)
-        writer.close()
+        self._client.close()
 
     async def _send(self, batch: Sequence[Record]) -> list[Outcome]:
+        writes = [record for record in batch if record.action != "delete"]
+        work = [self._deliver(self._upsert, part) for part in self._upsert.parts(writes)]
+        if len(writes) < len(batch):
+            work.append(self._remove([record for record in batch if record.action == "delete"]))
+        outcomes: dict[str, Outcome] = {}
+        # Waits for all of them, so that nothing is still being sent when an error is raised.
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+            outcomes |= done
+        return [outcomes[record.key] for record in batch]
+
+    async def _remove(self, records: Sequence[Record]) -> dict[str, Outcome]:
+        """Delete, by the API's own ids where it wants those. What it does not have is gone already."""
+        if self._delete is None:
+            raise ContractError(
+                "the declaration does not say how records are deleted",
+                where=self._where,
+                todo="add `delete` to it",
+            )
+        ids: Ids | None = None
+        gone: dict[str, Outcome] = {}
+        if self._delete.renderer.needs_id and self._read is not None:
+            try:
+                ids = await self._read.ids(records)
+            except Unreachable as error:
+                return dict.fromkeys((record.key for record in records), Outcome("retryable", error.what))
+            gone = {record.key: DELIVERED for record in records if record.key not in ids}
+            records = [record for record in records if record.key in ids]
+        for part in self._delete.parts(records):
+            gone |= await self._deliver(self._delete, part, ids)
+        return gone
+
+    async def _deliver(
+        self, action: _Action, records: Sequence[Record], ids: Ids | None = None
+    ) -> dict[str, Outcome]:
+        if self._refused is not None:
+            raise self._refused
+        path, body = action.renderer.path(records, ids), action.renderer.body(records, ids)
+        response = await self._client.request(
+            action.renderer.method, path, body, self._headers(action, path, body)
+        )
         try:
-            status, headers, body = await self._post(batch)
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            return [Outcome("retryable", f"no answer: {_short(error)}")] * len(batch)
-        if status in _ANSWERED:
-            return self._read_results(batch, body)
-        if status in _PATIENCE or status >= 500:
-            wait = retry_after(headers.get("Retry-After"), datetime.now(timezone.utc))
-            return [Outcome("retryable", f"HTTP {status}", wait)] * len(batch)
-        if status in _REFUSED_AS_SUCH or status < 400:
+            said, blame = self._judge(action, records, response)
+        except TerminalError as error:
+            self._refused = error
+            raise
+        outcomes = {
+            record.key: outcome for record, outcome in zip(records, said, strict=True) if outcome is not None
+        }
+        rest = [record for record in records if record.key not in outcomes]
+        if len(records) == len(rest) == 1:
+            return {rest[0].key: Outcome("rejected", blame)}
+        middle = len(rest) // 2 if len(rest) == len(records) else 0
+        for part in (rest[:middle], rest[middle:]):
+            if part:
+                outcomes |= await self._deliver(action, part, ids)
+        return outcomes
+
+    def _headers(self, action: _Action, path: str, body: bytes | None) -> dict[str, str]:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        if self._shape.idempotency_header:
+            content = b"\n".join([self._run, action.renderer.method.encode(), path.encode(), body or b""])
+            headers[self._shape.idempotency_header] = hashlib.sha256(content).hexdigest()
+        return headers
+
+    def _judge(
+        self, action: _Action, records: Sequence[Record], response: Response
+    ) -> tuple[list[Outcome | None], str]:
+        """The outcome of each record, None for those of which the answer blames one; and its words.
+
+        :raises TerminalError: the API refuses the request whatever its records, or does not answer as declared.
+        """
+        statuses, status, count = self._shape.statuses, response.status, len(records)
+        if status == 0:
+            return [Outcome("retryable", response.problem)] * count, ""
+        if status in statuses.answered:
+            return self._read_outcomes(action, records, response)
+        code, blame = action.reader.refusal(status, response.body)
+        if status in statuses.patience or status >= 500 or action.reader.passes(code):
+            return [Outcome("retryable", f"HTTP {status}", response.retry_after)] * count, ""
+        if status in statuses.absent and action.renderer.single:
+            gone = DELIVERED if action is self._delete else Outcome("rejected", f"not there, {blame}")
+            return [gone] * count, ""
+        if status in statuses.refused or status < 400:
             raise TerminalError(
                 "the API refuses the request, whatever its records",
                 where=self._where,
-                received=f"HTTP {status}",
-                allowed=", ".join(map(str, _ANSWERED)),
-                todo="correct the connection's token (401, 403), its address or destination.path (3xx, 404)",
+                received=f"HTTP {status} {code[:100]}".strip(),
+                allowed=", ".join(map(str, statuses.answered)),
+                todo=self._client.auth.todo()
+                if status in (401, 403)
+                else "correct the connection's address, or the path of the API (3xx, 404)",
             )
-        if len(batch) == 1:
-            text = body.decode("utf-8", "replace")
-            return [Outcome("rejected", f"HTTP {status}: {text[:_REASON_CHARACTERS]}")]
-        middle = len(batch) // 2
-        return [*await self._send(batch[:middle]), *await self._send(batch[middle:])]
+        return [None] * count, blame
 
-    async def _post(self, batch: Sequence[Record]) -> tuple[int, Any, bytes]:
-        if self._client is None:
-            headers = {"Content-Type": "application/json", "Accept": "application/json"}
-            if self._connection.password:
-                headers["Authorization"] = f"Bearer {self._connection.password}"
-            self._client = aiohttp.ClientSession(
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=self._target.timeout_seconds),
-                connector=aiohttp.TCPConnector(limit=self.concurrency),
-            )
-        records = [{"id": record.key, "properties": orjson.Fragment(record.body)} for record in batch]
-        # Redirects are not followed: they would carry the token to an address that nobody put into the
-        # connection.
-        async with self._client.post(
-            self._base + self._target.path,
-            data=orjson.dumps({self._target.records_field: records}),
-            allow_redirects=False,
-        ) as response:
-            return response.status, response.headers, await response.read()
-
-    def _read_results(self, batch: Sequence[Record], body: bytes) -> list[Outcome]:
+    def _read_outcomes(
+        self, action: _Action, records: Sequence[Record], response: Response
+    ) -> tuple[list[Outcome | None], str]:
         try:
-            answer = orjson.loads(body)
-            results = {
-                str(result["id"]): result.get("error") for result in answer[self._target.results_field]
-            }
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            answer = orjson.loads(response.body) if response.body.strip() else None
+            said = action.reader.outcomes(records, answer)
+        except (orjson.JSONDecodeError, LookupError) as error:
             raise TerminalError(
-                "the API does not answer as agreed, so that nobody knows what it took",
+                "the API does not answer as declared, so that nobody knows what it took",
                 where=self._where,
-                received=f"{len(body)} bytes, {type(error).__name__}",
-                allowed=f'{{"{self._target.results_field}": [{{"id": …, "status": …, "error": …}}, …]}}',
-                todo="correct destination.results_field, or the address of the connection",
+                received=f"{len(response.body)} bytes, {type(error).__name__}"
+                + (f": {error}" if isinstance(error, LookupError) else ""),
+                allowed=action.reader.wanted(),
+                todo="correct the declaration, or the address of the connection",
             ) from error
-        return [_outcome(results, record) for record in batch]
+        return said, action.reader.unnamed(response.status, answer)
 
 
-def _outcome(results: dict[str, Any], record: Record) -> Outcome:
-    if record.key not in results:
-        return Outcome("retryable", "the answer does not mention the record")
-    error = results[record.key]
-    if error is None:
-        return DELIVERED
-    text = error if isinstance(error, str) else orjson.dumps(error).decode()
-    return Outcome("rejected", text[:_REASON_CHARACTERS])
+@dataclass(frozen=True)
+class _Action:
+    """One action of the declaration, ready for use."""
 
+    renderer: Renderer
+    reader: Reader
 
-def base_url(connection: Connection) -> str:
-    """Scheme, host, port and an optional path of an HTTP connection, as Airflow spells them: the scheme
-    stands in `schema`.
-
-    :raises ContractError: the connection has no host.
-    """
-    host = connection.host
-    if not host:
-        raise ContractError(
-            "connection has no host",
-            where=f"connection {connection.conn_id!r}",
-            allowed="http://:token@host:port/https",
-            todo=f"correct AIRFLOW_CONN_{connection.conn_id.upper()}",
-        )
-    if "://" in host:
-        return host.rstrip("/") + (f":{connection.port}" if connection.port else "")
-    scheme = connection.schema if connection.schema in ("http", "https") else connection.conn_type
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{scheme}://{host}" + (f":{connection.port}" if connection.port else "")
-
-
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for, as a number or a date; None when it is not readable."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - now).total_seconds())
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()[:_REASON_CHARACTERS]
+    def parts(self, records: Sequence[Record]) -> list[Sequence[Record]]:
+        """The records as requests take them."""
+        size = 1 if self.renderer.single else self.renderer.max_batch
+        return [records[start : start + size] for start in range(0, len(records), size)]

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from include.core.contracts.common import Accepted, DagContract
+from include.core.contracts.destinations import HttpDestination
 from include.core.contracts.echo import SystemOf, echoes
 from include.core.contracts.faults import Document, Fault, FaultyContract, Place
 from include.core.contracts.load import KINDS, Read, contract_files, contracts_folder, read_one
@@ -67,6 +68,7 @@ def check(
             faults += echoes(one, folder, system_of)
             faults += _leaving(one.contract, one.document, personal(one.contract.model))
     faults += _same_target(read)
+    faults += _same_rate(read)
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
     return Report(
         tuple(files),
@@ -221,6 +223,19 @@ def _connections(contract: DagContract) -> Iterator[tuple[Place, str]]:
             yield ("privacy_keys",), contract.privacy_keys
     if isinstance(contract, SyncContract):
         yield ("destination", "connection"), contract.destination.connection
+
+
+def _same_rate(read: dict[Path, Read[Any]]) -> Iterator[Fault]:
+    """Syncs of one connection that share its bucket and do not agree how fast it fills."""
+    rates: dict[str, tuple[str | None, Document]] = {}
+    for one in read.values():
+        goal = getattr(one.contract, "destination", None)
+        if isinstance(goal, HttpDestination):
+            rate, other = rates.setdefault(goal.connection, (goal.rate_limit, one.document))
+            if rate != goal.rate_limit:
+                what = f"another sync says {rate or 'no rate limit'} for this connection: {other.path}"
+                at = ("destination", "rate_limit")
+                yield one.document.fault(at, what, goal.rate_limit, "the same for each sync of a connection")
 
 
 def _same_target(read: dict[Path, Read[Any]]) -> Iterator[Fault]:

@@ -86,6 +86,26 @@ def _identifier(value: str) -> str:
     return value
 
 
+def parse_rate(text: str) -> tuple[int, float]:
+    """`100/10s` as a number of requests and seconds.
+
+    :raises ValueError: the text is not such a rate.
+    """
+    count, _, period = text.partition("/")
+    try:
+        rate = int(count), parse_duration(period).total_seconds()
+    except ValueError:
+        rate = 0, 0.0
+    if min(rate) <= 0:
+        raise ValueError("a number of requests in a duration, such as 100/10s")
+    return rate
+
+
+def _rate(value: str) -> str:
+    parse_rate(value)
+    return value
+
+
 def _time_of_day(value: str) -> str:
     parse_time_of_day(value)
     return value
@@ -99,6 +119,7 @@ Share = Annotated[float, BeforeValidator(_no_flag), Field(ge=0, le=1)]
 Number = Annotated[float, BeforeValidator(_no_flag)]
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
+RateLimit = Annotated[str, AfterValidator(_rate)]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 

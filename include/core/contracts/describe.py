@@ -15,6 +15,7 @@ _PLAIN = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    Any: "anything",
     date: "a date such as 2026-12-31",
     datetime: "a time with its zone, such as 2026-12-24T18:00+01:00",
     timedelta: "a duration such as 30s, 15m, 2h or 1d 12h",

@@ -69,10 +69,10 @@ def _default(field: FieldInfo) -> str:
         return f"`{show_duration(value)}`"
     if isinstance(value, BaseModel):
         return "its fields' defaults"
-    if value in (None, (), ""):
+    if value in (None, (), "", {}):
         return "none"
     if isinstance(value, tuple):
-        return f"`{', '.join(value)}`"
+        return f"`{', '.join(map(str, value))}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -17,7 +17,7 @@ from include.core.contracts.common import (
     Share,
     Text,
 )
-from include.core.contracts.destinations import AnyDestination, Mode
+from include.core.contracts.destinations import FILLED, AnyDestination, Mode
 from include.core.contracts.mapping import Filling, columns_of
 
 
@@ -103,8 +103,10 @@ class SyncContract(DagContract):
             )
             at = ("mapping", self.destination.key) if filled else ("mapping",)
             faults.add(*at, received=filled or list(self.mapping), allowed=allowed)
-        if self.mode not in self.destination.modes:
-            allowed = f"{', '.join(self.destination.modes)}: what a destination of type {self.destination.type} can do"
+        for name in self.destination.unfilled(self.mapping):
+            faults.add("destination", "api", received=f"{{{name}}}", allowed=FILLED)
+        if self.mode not in self.destination.possible:
+            allowed = f"{', '.join(self.destination.possible)}: what a destination of type {self.destination.type} can do"
             faults.add("mode", received=self.mode, allowed=allowed)
         self._check_fields(faults)
         for number, column in enumerate(self.personal):
