@@ -16,6 +16,8 @@ from include.core.errors import ContractError, LeaseHeld, Unreachable
 from tests.support import destinations as kinds
 from tests.support.activation import COLUMNS, Warehouse, contract, http_contract, people, warehouse
 from tests.support.destinations import MysqlTarget, PostgresTarget
+from tests.support.hubspot_api import TOKEN, HubSpotApi
+from tests.support.served import served
 
 QUICK = activation.Backoff(tries=3, first=0.05, longest=0.2)
 Checked = PostgresTarget | MysqlTarget
@@ -168,3 +170,29 @@ def test_where_it_cannot_work_the_contract_says_so(source: Warehouse) -> None:
         activation.verify(
             http_contract(), source.connection, api, run_id="test", everything=True, overwrite=False
         )
+
+
+def test_an_api_that_can_be_read_back(source: Warehouse) -> None:
+    api = HubSpotApi()
+    goal = {"type": "http", "connection": "crm_api", "api": "hubspot_contacts", "key": "external_id"}
+    sync = contract(destination=goal, verify="all")
+    with served(api.application) as server:
+        connection = server.connection(password=TOKEN)
+
+        def verify_api(*, overwrite: bool = False) -> activation.Verification:
+            return activation.verify(
+                sync, source.connection, connection, run_id="test", everything=True, overwrite=overwrite
+            )
+
+        def deliver_api() -> int:
+            return activation.run(sync, source.connection, connection, run_id="test", backoff=QUICK).delivered
+
+        assert deliver_api() == 300
+        assert (verify_api().checked, verify_api().drifted) == (300, 0)
+        (changed,) = [each for each in api.contacts.values() if each["external_id"] == "c7"]
+        changed["segment"] = "theirs"
+        found = verify_api(overwrite=True)
+        assert (found.differing, dict(found.fields), found.overwritten) == (1, {"segment": 1}, 1)
+        assert deliver_api() == 1
+        assert verify_api().drifted == 0
+        assert "theirs" not in {each["segment"] for each in api.contacts.values()}
