@@ -41,10 +41,13 @@ DELIVERED = Outcome("delivered")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a destination holds otherwise than mapped; empty: nothing.
+    """How what the destination holds differs from a record: in these fields, or in that it is not there.
 
-    fields: destination fields whose values differ. missing: it does not have the record.
+    Neither: it holds the record as it is.
     """
 
-    fields: tuple[str, ...]
+    fields: tuple[str, ...] = ()
     missing: bool = False
+
+    def __bool__(self) -> bool:
+        return self.missing or bool(self.fields)

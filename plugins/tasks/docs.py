@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
+from include.core.contracts.destinations import HttpDestination
 from include.core.contracts.load import name_of
 from include.core.contracts.sync import ApprovalAbove
 from include.core.contracts.upkeep import Upkeep
@@ -39,6 +40,7 @@ does not offer it; backfill the ingest instead, and this DAG follows. The versio
    **approve**, where the contract asks for it: a person says yes or no to it, here in the UI.
 2. **deliver**: sends only that; what is acknowledged is remembered batch by batch, what is rejected is kept with its reason.
 3. **settle**: read = delivered + rejected + unchanged + unsent, and deletes = deleted + rejected + unsent.
+4. **verify**, where the contract asks for it: what others changed at the destination is told as a warning.
 
 **Run again** by hand, with *Trigger*: it sends what is still missing, and nothing twice. *Dry run* in its form shows the
 plan and sends nothing. There is nothing to backfill here, and the UI does not offer it. After a backfill of the ingest this
@@ -136,6 +138,13 @@ def _sends(contract: SyncContract) -> dict[str, str]:
         "Personal data that leaves": ", ".join(f"`{column}`" for column in contract.personal) or "none",
         "Stops": f"when more than {stop}",
     }
+    if contract.verify != "never":
+        checked = "all records" if contract.verify == "all" else f"{contract.verify_sample} records"
+        then = "sent again by the next run" if contract.on_drift == "overwrite" else "told"
+        facts["Verified"] = f"{checked} in each run; what others changed there is {then}"
+    if isinstance(target, HttpDestination):
+        facts["Speaks"] = f"`{target.api}`" if isinstance(target.api, str) else "as its contract declares"
+        facts["Requests"] = f"{target.rate_limit or 'no limit'}, {target.concurrency} at a time"
     if contract.environments:
         facts["Sends only from"] = ", ".join(contract.environments)
     if isinstance(contract.approval, ApprovalAbove):

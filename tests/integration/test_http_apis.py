@@ -138,13 +138,13 @@ def test_hubspot_is_compared(hubspot: tuple[HubSpotApi, Served]) -> None:
         batch = [person(number, email=f"p{number}@example.com") for number in range(150)]
         batch[7] = person(7, email="p7@example.com", full_name=None)
         destination.send(batch)
-        assert destination.compare(batch) == [Difference(())] * 150
+        assert destination.compare(batch) == [Difference()] * 150
         own = {held["external_id"]: own for own, held in api.contacts.items()}
         api.contacts[own["c3"]]["full_name"] = "Somebody Else"
         del api.contacts[own["c4"]]
         found = destination.compare(batch)
-        assert found[3:5] == [Difference(("full_name",)), Difference((), missing=True)]
-        assert found[:3] + found[5:] == [Difference(())] * 148
+        assert found[3:5] == [Difference(("full_name",)), Difference(missing=True)]
+        assert found[:3] + found[5:] == [Difference()] * 148
 
 
 def test_hubspot_asks_for_patience() -> None:
@@ -190,9 +190,9 @@ def test_salesforce_answers_in_order(salesforce: tuple[SalesforceApi, Connection
         assert outcomes[:3] + outcomes[6:] == [DELIVERED] * 247
         assert set(api.effects.values()) == {1}
         assert destination.compare([contact(1), contact(2, LastName="Else"), contact(3)]) == [
-            Difference(()),
+            Difference(),
             Difference(("LastName",)),
-            Difference((), missing=True),
+            Difference(missing=True),
         ]
         deletes = [record({EXTERNAL_ID: f"c{n}"}, f"c{n}", "delete") for n in (1, 2, 3)]
         assert destination.send(deletes) == [DELIVERED] * 3
@@ -380,7 +380,7 @@ def test_reading_back_page_by_page() -> None:
     }
     with served(api.application) as server, opened(server.connection(), api=shape) as destination:
         found = destination.compare([person(1), person(5, email="x"), person(7)])
-        assert found == [Difference(()), Difference(("email",)), Difference((), missing=True)]
+        assert found == [Difference(), Difference(("email",)), Difference(missing=True)]
         paths = [path for _, path, _, _ in api.requests]
         assert paths == ["/contacts?after=", "/contacts?after=c%202", "/contacts?after=c%202"]
 

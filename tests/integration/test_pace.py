@@ -14,16 +14,19 @@ import pytest
 from include import activation
 from include.activation.pace import Pace
 from include.core.connection import Connection
-from include.core.errors import Unreachable
+from include.core.errors import TransientError, Unreachable
 from tests.support.activation import (
     ContactsServer,
     Warehouse,
     contacts_server,
+    contract,
     deliverer,
     http_contract,
     people,
     warehouse,
 )
+from tests.support.hubspot_api import TOKEN, HubSpotApi
+from tests.support.served import Window, served
 
 _TAKE = """
 import asyncio, sys, time
@@ -98,6 +101,30 @@ def test_retry_after_pauses_everybody(source: Warehouse) -> None:
     assert waited >= 0.5
     assert 500 < told <= 600
     assert elsewhere == 0
+
+
+def test_an_api_that_asks_for_patience_is_left_alone_by_every_sync(source: Warehouse) -> None:
+    source.publish(people(20))
+    api = HubSpotApi(Window(1, 600))
+    with served(api.application) as server:
+        target = {
+            "type": "http",
+            "connection": "hubspot",
+            "api": "hubspot_contacts",
+            "key": "external_id",
+            "rate_limit": "100/1s",
+        }
+        connection = server.connection("hubspot", password=TOKEN)
+        for name in ("contacts", "newsletter"):
+            sync = contract(sync=name, destination=target, batch_size=10)
+            with pytest.raises(TransientError, match="HTTP 429"):
+                activation.run(sync, source.connection, connection, run_id="test")
+    # The second batch of the first sync was told to wait; the other sync asked for nothing.
+    assert [run["delivered"] for run in source.runs()] == [10, 0]
+    assert (len(api.requests), api.refused) == (1, 1)
+    assert source.execute("select paused_until > now() + interval '500 s' from ledger.rate_limit") == [
+        (True,)
+    ]
 
 
 def test_what_a_dead_process_was_promised_comes_back_with_time(source: Warehouse) -> None:

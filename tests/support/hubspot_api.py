@@ -34,6 +34,7 @@ class HubSpotApi:
         self.effects: dict[str, int] = {}
         self.faults, self.window = Faults(), window or Window()
         self.requests: list[tuple[str, int]] = []
+        self.refused = 0
         self._multi_status, self._last_id = multi_status, 100
 
     def application(self) -> web.Application:
@@ -49,6 +50,7 @@ class HubSpotApi:
             return _error(401, "Authentication credentials not found.", "INVALID_AUTHENTICATION")
         wait = self.window.wait()
         if wait > 0:
+            self.refused += 1
             return web.json_response(
                 {
                     "status": "error",

@@ -48,6 +48,7 @@ class HttpApi:
             if self._shape.read
             else None
         )
+        #: Whether the declaration says how records are read back.
         self.can_compare = self._read is not None
 
     def _action(self, action: Action) -> _Action:

@@ -103,8 +103,6 @@ class Client:
             response, login = await self._once(method, path, body, headers)
             if response.status == 401 and self.auth.refused(login):
                 response, _ = await self._once(method, path, body, headers)
-        if response.retry_after is not None and self.pace is not None:
-            await self.pace.pause(response.retry_after)
         return response
 
     async def _once(
@@ -128,9 +126,12 @@ class Client:
                 allow_redirects=False,
             ) as answer:
                 wait = retry_after(answer.headers.get("Retry-After"), datetime.now(timezone.utc))
-                return Response(answer.status, await answer.read(), wait), login
+                response = Response(answer.status, await answer.read(), wait)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             return Response(0, problem=f"no answer: {_short(error)}"), login
+        if wait is not None and response.status >= 400 and self.pace is not None:
+            await self.pace.pause(wait)
+        return response, login
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

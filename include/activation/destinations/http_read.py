@@ -52,7 +52,7 @@ class ReadBack:
 
     def _difference(self, record: Record, there: Any) -> Difference:
         if there is None:
-            return Difference((), missing=True)
+            return Difference(missing=True)
         ours, theirs = orjson.loads(record.body), dig(there, self._read.properties) or {}
         return Difference(
             tuple(

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from include.core.contracts.common import Accepted, DagContract
+from include.core.contracts.destinations import HttpDestination
+from include.core.contracts.echo import SystemOf, echoes
 from include.core.contracts.faults import Document, Fault, FaultyContract, Place
 from include.core.contracts.load import KINDS, Read, contract_files, contracts_folder, read_one
 from include.core.contracts.mapping import columns_of
@@ -40,12 +42,14 @@ def check(
     *,
     today: date,
     defined: Callable[[str], bool] = lambda conn_id: True,
+    system_of: SystemOf = lambda conn_id: conn_id,
     personal: Callable[[str], frozenset[str] | None] = lambda model: frozenset(),
     folder: Path | None = None,
 ) -> Report:
     """Check these files by themselves and against everything else in the folder. Opens no connection.
 
-    :param defined: whether a connection of this name is known.
+    :param defined: whether a connection of this name is known. :param system_of: where one leads; equal for two that lead to
+        one system.
     :param personal: the columns of an activation model that are marked as personal; None when the model is not known.
     """
     read: dict[Path, Read[Any]] = {}
@@ -61,8 +65,10 @@ def check(
         faults += _past_maintenance(one, today)
         faults += _undefined(one, defined)
         if isinstance(one.contract, SyncContract):
+            faults += echoes(one, folder, system_of)
             faults += _leaving(one.contract, one.document, personal(one.contract.model))
     faults += _same_target(read)
+    faults += _same_rate(read)
     faults.sort(key=lambda fault: (str(fault.path), fault.line))
     return Report(
         tuple(files),
@@ -217,6 +223,19 @@ def _connections(contract: DagContract) -> Iterator[tuple[Place, str]]:
             yield ("privacy_keys",), contract.privacy_keys
     if isinstance(contract, SyncContract):
         yield ("destination", "connection"), contract.destination.connection
+
+
+def _same_rate(read: dict[Path, Read[Any]]) -> Iterator[Fault]:
+    """Syncs of one connection that share its bucket and do not agree how fast it fills."""
+    rates: dict[str, tuple[str | None, Document]] = {}
+    for one in read.values():
+        goal = getattr(one.contract, "destination", None)
+        if isinstance(goal, HttpDestination):
+            rate, other = rates.setdefault(goal.connection, (goal.rate_limit, one.document))
+            if rate != goal.rate_limit:
+                what = f"another sync says {rate or 'no rate limit'} for this connection: {other.path}"
+                at = ("destination", "rate_limit")
+                yield one.document.fault(at, what, goal.rate_limit, "the same for each sync of a connection")
 
 
 def _same_target(read: dict[Path, Read[Any]]) -> Iterator[Fault]:
