@@ -117,6 +117,26 @@ def planned_batches(cursor: PlanCursor, size: int) -> Iterator[list[Record]]:
             yield list(alike)
 
 
+@contextmanager
+def open_acknowledged(session: Session, contract: SyncContract, limit: int | None) -> Iterator[PlanCursor]:
+    """A cursor over records that the destination acknowledged as they are in the model now, in any order: key,
+    fingerprint, body. What is still to be sent is not among them.
+
+    :param limit: how many acknowledged records are looked at, chosen at random; None: all.
+    :raises ContractError: the model lacks a mapped column. :raises TerminalError: the model is not published.
+    """
+    with session.cursor(name="millrace_acknowledged", withhold=True) as cursor:
+        with session.transaction():
+            session.execute("set transaction isolation level repeatable read")
+            source = mapped(contract, column_types(session, contract))
+            key = sql.Identifier(contract.destination.key)
+            cursor.execute(
+                sql.SQL(_ACKNOWLEDGED).format(key=key, source=source),
+                {"sync": contract.sync, "identity": _identity(contract), "limit": limit},
+            )
+        yield cursor
+
+
 def _open(session: Session, contract: SyncContract, cursor: PlanCursor, rows: str) -> Plan:
     session.execute("set transaction isolation level repeatable read")
     types = column_types(session, contract)
@@ -270,4 +290,19 @@ union all
 (select action, record_key, fingerprint, body from compared where action = 'update' limit %(samples)s)
 union all
 (select action, record_key, fingerprint, body from compared where action = 'create' limit %(samples)s)
+"""
+
+# Keys are picked before records are rendered, so that a sample of a large model costs little.
+_ACKNOWLEDGED = """
+with picked as materialized (
+    select record_key, acknowledged from ledger.sync_record
+    where sync = %(sync)s and there and acknowledged is not null and refused is null
+    order by random() limit %(limit)s
+)
+select b.record_key, b.acknowledged, b.body
+from (
+    select p.record_key, p.acknowledged, row_to_json(r.*)::text as body
+    from {source} r join picked p on p.record_key = r.{key}::text offset 0
+) b
+where sha256(convert_to(%(identity)s || b.body, 'UTF8')) = b.acknowledged
 """

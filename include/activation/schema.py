@@ -6,6 +6,8 @@ They stand in schema `ledger` of the warehouse, which `include.warehouse.bootstr
 
 from __future__ import annotations
 
+from include.activation.drift import DRIFT_DDL
+
 #: Plain SQL, safe to run again. Needs schema `ledger` and the roles of the warehouse.
 STATE_DDL = """
 create table if not exists ledger.sync_run (
@@ -119,3 +121,5 @@ grant select on ledger.sync_run to millrace_loader;
 grant select, insert, update, delete on ledger.sync_in_flight to millrace_activator;
 grant select on ledger.sync_run, ledger.sync_record, ledger.sync_in_flight to millrace_developer;
 """
+
+STATE_DDL += DRIFT_DDL

@@ -55,6 +55,7 @@ def check(
         find_files(contracts) if contracts else all_files(),
         today=datetime.now(timezone.utc).date(),
         defined=lambda conn_id: from_environment(conn_id) is not None,
+        system_of=_system_of,
         personal=_personal,
     )
     warnings = [*report.warnings, *([] if contracts else stray_files())]
@@ -71,6 +72,17 @@ def check(
     typer.echo(f"{_summary(report, connect)}: {number} faults, {len(warnings) + passed} warnings")
     if number:
         raise typer.Exit(1)
+
+
+def _system_of(conn_id: str) -> object:
+    """Reader and writer log in as two roles, by two connections, to one system."""
+    from include.cli.connections import from_environment
+
+    found = from_environment(conn_id)
+    if found is None:
+        return conn_id
+    # a database is named by the table in MariaDB and MySQL
+    return found.host, found.port, "" if found.conn_type == "mysql" else found.schema
 
 
 @_app.command()

@@ -27,10 +27,12 @@ def register(app: typer.Typer) -> None:
           millrace sync show crm_contacts            what was rejected, and why
 
           millrace sync retry crm_contacts           let the rejected ones go along with the next run
+
+          millrace sync verify crm_contacts          what others changed there since it was delivered
         """,
     )
     group.command("list")(list_)
-    for command in (plan, show, retry):
+    for command in (plan, show, retry, verify):
         group.command()(command)
     app.add_typer(group, name="sync", rich_help_panel="Runs")
 
@@ -150,6 +152,31 @@ def _show_record(sync: Sync, key: str) -> None:
 
 def _moment(moment: Any) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def verify(
+    name: _Name,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Compare all records, not a sample of `verify_sample`.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Have the next run send again what differs.")
+    ] = False,
+) -> None:
+    """Read back what the destination acknowledged, and say what others changed there since. Nothing is sent.
+
+    Exit code 1 when something differs. Which records and fields stands in `ledger.sync_drift` until the next time.
+
+    Examples:
+
+      millrace sync verify crm_contacts
+
+      millrace sync verify crm_contacts --all --overwrite
+    """
+    found = _sync(name).verify("millrace sync verify", everything=everything, overwrite=overwrite)
+    typer.echo(str(found))
+    if found.drifted:
+        raise typer.Exit(1)
 
 
 def _sync(name: str) -> Sync:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 #: Columns of text; all others are numbers.
 _WORDS = frozenset(
     "source stream sync status books table loads raw key state breaks severity what month contract deadline run mode"
-    " destination reason".split()
+    " destination reason why".split()
 ) | {
     *("brings back", "since (UTC)", "since", "acknowledged", "over", "missed at", "there since"),
-    *("last run", "delivered (UTC)", "last (UTC)"),
+    *("last run", "delivered (UTC)", "last (UTC)", "closed at"),
 }
 _NUMBERS = ("extracted", "landed", "staged", "inserted", "updated", "unchanged", "deleted", "rejected")
 
@@ -161,6 +161,18 @@ def missed_table(rows: list[dict[str, Any]]) -> Table:
         since = f"{row['reached_at']:%Y-%m-%d %H:%M}" if row["reached_at"] else "not yet"
         contract = f"{row['kind']} {row['name']}"
         table.add_row(f"{row['due_at']:%Y-%m-%d %H:%M}", contract, row["rule"], since, row["run_id"] or "")
+    return table
+
+
+def closed_months_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `ledger.month`, one line each."""
+    table = _table("month", "version", "closed at", "publication", "run", "why")
+    for row in rows:
+        closed = f"{row['closed_at']:%Y-%m-%d %H:%M}" if row["closed_at"] else "to build"
+        publication = _number(row["publication_id"])
+        table.add_row(
+            f"{row['month']:%Y-%m}", str(row["version"]), closed, publication, row["run_id"] or "", row["why"]
+        )
     return table
 
 

@@ -62,7 +62,7 @@ def audit(run: SourceRun, load_id: int, *streams: str) -> list[gate.Verdict]:
             verdict = watch.batch(run, session, manifest, landed, _audit(run, session, manifest, landed))
             ledger.record_audit(
                 session, load_id, landed.stream,
-                passed=verdict.passed, failures=verdict.to_json(),
+                passed=verdict.passed, failures=verdict.to_json(), asked=verdict.asked_json(),
                 expectations=0 if landed.held_back else verdict.expectations,  # its rows were not judged
             )  # fmt: skip
             log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)

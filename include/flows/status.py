@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from include.core.connection import Connection
+from include.warehouse import reached
 from include.warehouse.connect import connected
 from include.warehouse.ledger import rows_of
 
@@ -52,6 +53,12 @@ def last_good(kind: str, name: str, connect: Connect, streams: Sequence[str] = (
     query = _LAST_GOOD_STREAMS if streams else _LAST_GOOD[kind]
     found: datetime | None = _read(connect, query, {"name": name, "streams": list(streams)})[0]["at"]
     return found
+
+
+def serves_more_than_backfills(connect: Connect, transform: str, sync: str) -> bool:
+    """Whether regular loads are in the marts that serve now, of which a sync has delivered nothing yet."""
+    with connected(connect("warehouse_developer")) as session:
+        return reached.brings_more_than_backfills(session, transform, sync=sync)
 
 
 def rejected(source: str, run_id: str, connect: Connect) -> list[str]:

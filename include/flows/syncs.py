@@ -79,6 +79,25 @@ class Sync:
         """The books of a run, from the ledger."""
         return activation.settle(self.contract, self._connect(WAREHOUSE), run_id=run_id)
 
+    def verify(
+        self, run_id: str, *, everything: bool = False, overwrite: bool = False
+    ) -> activation.Verification:
+        """What others changed at the destination. Raises as `activation.verify` does.
+
+        :param everything, overwrite: more than the contract's `verify` and `on_drift` say.
+        """
+        found = activation.verify(
+            self.contract,
+            self._connect(WAREHOUSE),
+            self._connect(self.contract.destination.connection),
+            run_id=run_id,
+            everything=everything or self.contract.verify == "all",
+            overwrite=overwrite or self.contract.on_drift == "overwrite",
+        )
+        if self.contract.destination.key in self.personal_fields:
+            found.examples.clear()
+        return found
+
     def held_by_environment(self) -> str:
         """Why nothing is sent from here; empty when it may be."""
         here, allowed = self._environment, self.contract.environments

@@ -11,7 +11,7 @@ from typing import Any
 from include.core.connection import Connection
 from include.core.contracts.transform import TransformContract
 from include.core.errors import GateFailed, TerminalError
-from include.flows import dbt_models, watch
+from include.flows import dbt_models, months, watch
 from include.quality import gate, suites
 from include.warehouse import ledger, marts, metrics, reached
 from include.warehouse.connect import connected
@@ -36,7 +36,12 @@ class Transform:
         schemas = frozenset(str(node["schema"]) for node in nodes if node["resource_type"] == "model")
         with connected(self._transformer()) as session:
             marts.clear_candidate(session, self.contract.transform, self.run_id, schemas)
-            reached.note_built_from(session, self.contract.transform, self.run_id, self.contract.sources)
+            built = reached.note_built_from(
+                session, self.contract.transform, self.run_id, self.contract.sources
+            )
+            due = months.mark(session, self.contract, self.run_id, built)
+        if due:
+            log.info("months to close: %s", ", ".join(f"{month:%Y-%m}" for month in due))
 
     def audit(self, schema: str, table: str, backfill: bool = False) -> gate.Verdict:
         """Judge one table of the candidate by its suite, and its figures by their history.
@@ -73,6 +78,7 @@ class Transform:
             ledger.record_gate(
                 session, self.contract.transform, self.run_id, f"{schema}.{table}",
                 passed=verdict.passed, expectations=verdict.expectations, failures=verdict.to_json(),
+                asked=verdict.asked_json(),
             )  # fmt: skip
         log.log(logging.INFO if verdict.passed else logging.ERROR, "%s", verdict)
         todo = "consumers keep the last published version; correct the model or its input, then clear the run"
@@ -85,6 +91,11 @@ class Transform:
             version, relations = marts.publish_candidate(session, self.contract.transform, self.run_id)
         log.info("publication %s: %s", version, relations)
         return version, relations
+
+    def brings_more_than_backfills(self) -> bool:
+        """Whether regular loads have reached raw between the publication before and this run's build."""
+        with connected(self._transformer()) as session:
+            return reached.brings_more_than_backfills(session, self.contract.transform, run_id=self.run_id)
 
     def _key_and_personal_columns(self, table: str) -> tuple[tuple[str, ...], frozenset[str]]:
         """A model's primary key, and the columns that its documentation marks as personal data (`meta.pii`)."""

@@ -69,12 +69,29 @@ class ObjectStore:
         except (BotoCoreError, OSError) as error:
             raise Unreachable(f"broke off while reading: {error}", where=self._where(key)) from error
 
-    def _where(self, key: str) -> str:
-        return f"s3://{self.bucket}/{key}"
+    def keys(self, prefix: str) -> list[str]:
+        """The keys below a prefix, in their order."""
+        found: list[str] = []
+        more: dict[str, str] = {}
+        while True:
+            answer = self._call("list_objects_v2", None, Prefix=prefix, **more)
+            found += [each["Key"] for each in answer.get("Contents", ())]
+            if not answer.get("IsTruncated"):
+                return found
+            more = {"ContinuationToken": answer["NextContinuationToken"]}
 
-    def _call(self, operation: str, key: str, **arguments: Any) -> Any:
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
+    def _where(self, key: str | None) -> str:
+        return f"s3://{self.bucket}/{key or ''}"
+
+    def _call(self, operation: str, key: str | None, **arguments: Any) -> Any:
+        if key is not None:
+            arguments["Key"] = key
         try:
-            return getattr(self._client, operation)(Bucket=self.bucket, Key=key, **arguments)
+            return getattr(self._client, operation)(Bucket=self.bucket, **arguments)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in ("NoSuchKey", "404"):

@@ -47,12 +47,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """One expectation that was asked, whether it held or not; `why` is what its suite says of it (`meta`)."""
+
+    rule: str
+    severity: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What an audit found. It passes when nothing critical failed."""
+    """What an audit found. It passes when nothing critical failed. `key` are the columns that tell rows apart."""
 
     table: str
     expectations: int
     failures: tuple[Failure, ...]
+    asked: tuple[Rule, ...] = ()
+    key: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -70,6 +81,10 @@ class Verdict:
 
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(failure) for failure in self.failures]
+
+    def asked_json(self) -> dict[str, Any]:
+        """What was asked, for the page that shows it."""
+        return {"key": list(self.key), "rules": [asdict(rule) for rule in self.asked]}
 
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
@@ -112,7 +127,7 @@ def audit(
     """
     name = f"{schema}.{table}"
     if not expectations:
-        return Verdict(name, 0, ())
+        return Verdict(name, 0, (), key=key)
     import great_expectations.expectations as gxe
 
     with _batch(connection, schema, table) as batch:
@@ -132,7 +147,8 @@ def audit(
         ]
     results = [row.to_json_dict() for row in found]
     failures = [_failure(row, key, personal) for row in results if not row["success"]]
-    return Verdict(name, len(results), tuple(failures))
+    asked = tuple(_asked(row["expectation_config"]) for row in results)
+    return Verdict(name, len(results), tuple(failures), asked, key)
 
 
 def bad_rows(
@@ -151,7 +167,7 @@ def bad_rows(
     found = []
     for row in (one.to_json_dict() for one in results):
         config = row["expectation_config"]
-        if row["success"] or (config.get("severity") or "critical") != "critical":
+        if row["success"] or _severity(config) != "critical":
             continue
         query = (config.get("meta") or {}).get(in_sql.ROWS, "")
         written = row["result"].get("unexpected_index_query", "")
@@ -230,12 +246,16 @@ def _failure(row: dict[str, Any], key: tuple[str, ...], personal: frozenset[str]
     observed = result.get("observed_value")
     return Failure(
         rule=_rule(config),
-        severity=str(config.get("severity") or "critical"),
+        severity=_severity(config),
         unexpected=result.get("unexpected_count"),
         checked=result.get("element_count"),
         examples=shown,
-        observed="" if observed is None or isinstance(observed, list | dict) else str(observed),
+        observed="" if hide_value or observed is None or isinstance(observed, list | dict) else str(observed),
     )
+
+
+def _asked(config: dict[str, Any]) -> Rule:
+    return Rule(_rule(config), _severity(config), str((config.get("meta") or {}).get("why", "")))
 
 
 def hidden(value: Any, is_key: bool) -> str:
@@ -244,6 +264,10 @@ def hidden(value: Any, is_key: bool) -> str:
         f", md5 {hashlib.md5(str(value).encode(), usedforsecurity=False).hexdigest()[:8]}…" if is_key else ""
     )
     return f"(personal data{digest})"
+
+
+def _severity(config: dict[str, Any]) -> str:
+    return str(config.get("severity") or "critical")
 
 
 def _rule(config: dict[str, Any]) -> str:

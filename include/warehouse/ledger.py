@@ -210,16 +210,18 @@ def record_audit(
     passed: bool,
     expectations: int,
     failures: list[dict[str, Any]],
+    asked: dict[str, Any] | None = None,
 ) -> None:
-    """Note an audit's verdict; a rejected batch is held back whole."""
+    """Note an audit's verdict; a rejected batch is held back whole. :param asked: None leaves what an audit has noted."""
     session.execute(
         "update ledger.load_stream set status = %s, rejected = case when %s then 0 else staged end, expectations = %s,"
-        " failures = %s where load_id = %s and stream = %s and status <> 'published'",
+        " failures = %s, asked = coalesce(%s, asked) where load_id = %s and stream = %s and status <> 'published'",
         (
             "audited" if passed else "rejected",
             passed,
             expectations,
             json.dumps(failures, default=str),
+            json.dumps(asked) if asked else None,
             load_id,
             stream,
         ),
@@ -235,13 +237,15 @@ def record_gate(
     passed: bool,
     expectations: int,
     failures: list[dict[str, Any]],
+    asked: dict[str, Any],
 ) -> None:
     """Note what the gate found in one table of a candidate."""
     session.execute(
-        "insert into ledger.gate_result (transform, run_id, relation, passed, expectations, failures)"
-        " values (%s, %s, %s, %s, %s, %s) on conflict (transform, run_id, relation) do update set passed = excluded.passed,"
-        " expectations = excluded.expectations, failures = excluded.failures, audited_at = clock_timestamp()",
-        (transform, run_id, relation, passed, expectations, json.dumps(failures, default=str)),
+        "insert into ledger.gate_result (transform, run_id, relation, passed, expectations, failures, asked)"
+        " values (%s, %s, %s, %s, %s, %s, %s) on conflict (transform, run_id, relation) do update"
+        " set passed = excluded.passed, expectations = excluded.expectations, failures = excluded.failures,"
+        " asked = excluded.asked, audited_at = clock_timestamp()",
+        (transform, run_id, relation, passed, expectations, json.dumps(failures, default=str), json.dumps(asked)),
     )  # fmt: skip
 
 

@@ -71,6 +71,9 @@ alter table ledger.load_stream add column if not exists changes jsonb;
 alter table ledger.load_stream add column if not exists retried bigint not null default 0;
 alter table ledger.load_stream add column if not exists quarantined bigint not null default 0;
 
+-- What an audit has asked: {key: [column], rules: [{rule, severity, why}]}. What is not among the failures has held.
+alter table ledger.load_stream add column if not exists asked jsonb;
+
 -- Rows that broke a rule and were set aside while the rest of their batch went on: each value as text, with its key and
 -- the digest of all of it. A row is held from load `first_load` on; it goes along again when somebody asks (`retry`), changed
 -- by `edits` if there are any; it is in raw since `published_load`; and it is over since `ended_load`, when the source had other
@@ -202,6 +205,35 @@ create table if not exists ledger.candidate (
 );
 grant select, insert, update on ledger.candidate to millrace_transformer;
 
+-- For which load of a source the DAG maintain has started a transform that had not begun since.
+create table if not exists ledger.started (
+    transform  text primary key,
+    load_id    bigint not null,
+    started_at timestamptz not null default clock_timestamp()
+);
+grant select, insert, update on ledger.started to millrace_transformer;
+
+-- One row each time that a month (UTC, by its first day) is to be built: version 1 when all its days are published, another one
+-- when something of it was published again, which `why` names. `run_id`: the run that builds it, or has; it began at `begun_at`,
+-- with the sources as in `built_from`, and what the backfills and replays `loads` had brought. closed_at: when consumers got it, with which publication; null while it is to be built.
+create table if not exists ledger.month (
+    transform      text not null,
+    month          date not null check (extract(day from month) = 1),
+    version        integer not null,
+    why            text not null,
+    marked_at      timestamptz not null default clock_timestamp(),
+    run_id         text,
+    begun_at       timestamptz,
+    built_from     jsonb,
+    loads          bigint[] not null default '{}',
+    publication_id bigint,
+    closed_at      timestamptz,
+    primary key (transform, month, version)
+);
+grant select on ledger.month to millrace_analyst;
+grant select, insert on ledger.month to millrace_developer;
+grant select, insert, update on ledger.month to millrace_transformer;
+
 -- What the gate found in each table of a candidate.
 create table if not exists ledger.gate_result (
     transform    text not null,
@@ -213,6 +245,8 @@ create table if not exists ledger.gate_result (
     audited_at   timestamptz not null default clock_timestamp(),
     primary key (transform, run_id, relation)
 );
+-- What the gate has asked, as in ledger.load_stream.
+alter table ledger.gate_result add column if not exists asked jsonb;
 
 -- What dbt said of each model and test of a run of a transform.
 create table if not exists ledger.model_result (
@@ -232,6 +266,16 @@ grant select on ledger.gate_result to millrace_developer;
 grant select, insert, update on ledger.gate_result, ledger.model_result to millrace_transformer;
 -- A build that starts anew takes back what was said of the one before.
 grant delete on ledger.gate_result to millrace_transformer;
+
+-- The docs of the models as one compressed page, and what it was made of.
+create table if not exists ledger.model_docs (
+    one         boolean primary key default true check (one),
+    fingerprint text not null,
+    page        bytea not null,
+    written_at  timestamptz not null default clock_timestamp()
+);
+grant select on ledger.model_docs to millrace_developer;
+grant select, insert, update on ledger.model_docs to millrace_transformer;
 
 -- One row a cause of trouble, from when it was first seen until it is over: of a DAG's runs, or of one backfill's. `runs`: of a
 -- backfill, those that have failed and not succeeded since. Its messages hold examples of rows, so only those see it who may

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from include.core.errors import GateFailed, TerminalError
+from include.warehouse import months
 
 #: What is published, and who may read it besides developers.
 READERS = {"marts": ("millrace_analyst",), "activation": ("millrace_activator",)}
@@ -116,6 +117,7 @@ def publish_candidate(session: Session, transform: str, run_id: str) -> tuple[in
                 )
             )
             _point(session, schema, version, list(tables), _served(session, transform, schema, version))
+        months.close(session, transform, run_id, version)
     _drop_old(session, transform)
     return version, relations
 

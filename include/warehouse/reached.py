@@ -49,11 +49,10 @@ select published_at as at, run_id, coalesce(built_from, '{}') as built_from from
  where transform = %(name)s
 """
 # A delivery sends what its view read then: the tables of one publication.
-_DELIVERIES = """
-select s.finished_at as at, s.run_id, coalesce(p.built_from, '{}') as built_from
-  from ledger.sync_run s
-  join ledger.publication p
-    on p.publication_id = substring(s.model_version from '^activation_v([0-9]+)[.]')::bigint
+_OF_DELIVERY = "p.publication_id = substring(s.model_version from '^activation_v([0-9]+)[.]')::bigint"
+_DELIVERIES = f"""
+select s.finished_at as at, s.run_id, coalesce(p.built_from, '{{}}') as built_from
+  from ledger.sync_run s join ledger.publication p on {_OF_DELIVERY}
  where s.sync = %(name)s and s.status = 'delivered'
 """
 _OF_RUN = {
@@ -61,10 +60,25 @@ _OF_RUN = {
     "activate": "select max(finished_at) as at from ledger.sync_run where sync = %(name)s and run_id = %(run_id)s"
     " and status = 'delivered'",
 }
+# A backfill commits nothing, so what was built from the same as before has nothing but backfills in it.
+_REGULAR = {
+    "transform": """
+select (select c.built_from from ledger.candidate c where c.transform = %(name)s and c.run_id = %(run_id)s)
+       is distinct from
+       (select p.built_from from ledger.publication p where p.transform = %(name)s and p.run_id <> %(run_id)s
+         order by p.publication_id desc limit 1) as regular""",
+    "activate": f"""
+select (select built_from from ({_MARTS} and dropped_at is null order by publication_id desc limit 1) as served)
+       is distinct from
+       (select built_from from (select s.sync_run_id, p.built_from from ledger.sync_run s
+                                  join ledger.publication p on {_OF_DELIVERY}
+                                 where s.sync = %(sync)s and s.status = 'delivered') as d
+         order by sync_run_id desc limit 1) as regular""",
+}
 
 
-def note_built_from(session: Session, transform: str, run_id: str, sources: Sequence[str]) -> None:
-    """Note how far raw is, before a build reads it: what is built has all that, and maybe more."""
+def note_built_from(session: Session, transform: str, run_id: str, sources: Sequence[str]) -> BuiltFrom:
+    """Note, and return, how far raw is before a build reads it: what is built has all that, and maybe more."""
     built: dict[str, dict[str, Any]] = {}
     for row in rows_of(session, _STREAMS, (list(sources),)):
         built.setdefault(row["source"], {})[row["stream"]] = {
@@ -75,6 +89,7 @@ def note_built_from(session: Session, transform: str, run_id: str, sources: Sequ
         " set run_id = excluded.run_id, built_from = excluded.built_from, begun_at = clock_timestamp()",
         (transform, run_id, Jsonb(built)),
     )
+    return built
 
 
 def raw(session: Session, source: str, streams: Sequence[str], end: datetime) -> Reached | None:
@@ -103,6 +118,17 @@ def seen_now(session: Session, kind: str, name: str) -> Reached | None:
     )
     found = rows_of(session, query, {"name": name})
     return Reached(**found[0]) if found else None
+
+
+def brings_more_than_backfills(
+    session: Session, transform: str, *, run_id: str | None = None, sync: str | None = None
+) -> bool:
+    """Whether regular loads are in what a run of a transform has built, since the publication before; or in what serves
+    now, since a sync has delivered for the last time. Airflow's events do not tell: of several that come while a run is
+    under way, the next run is given the first."""
+    query = _REGULAR["transform" if sync is None else "activate"]
+    (row,) = rows_of(session, query, {"name": transform, "run_id": run_id, "sync": sync})
+    return bool(row["regular"])
 
 
 def of_run(session: Session, kind: str, name: str, run_id: str) -> datetime | None:

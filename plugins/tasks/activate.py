@@ -9,7 +9,8 @@ from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.contracts import SyncContract
-from plugins.tasks import context, deadlines
+from include.core.errors import MillraceError
+from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.approval import APPROVE, PLAN
 from plugins.tasks.errors import translated
 from plugins.tasks.transform import MANIFEST
@@ -44,9 +45,13 @@ TRIGGER_FORM = {
 def plan(sync: str) -> dict[str, Any]:
     """What the destination has not acknowledged. Nothing is sent after a backfill, in a dry run, or from an environment that
     the contract does not name."""
+    from include.flows.status import serves_more_than_backfills
+
     flow = _flow(sync)
     planned = flow.plan(print)
-    if context.only_backfilled():
+    if context.only_backfilled() and not serves_more_than_backfills(
+        context.connect, flow.contract.transform, sync
+    ):
         raise AirflowSkipException(
             "started by a backfill: nothing is sent; trigger this DAG by hand to send it"
         )
@@ -81,6 +86,18 @@ def settle(sync: str) -> None:
             f" + {report.deletes_unsent} unsent"
         )
     deadlines.run_ended(flow.contract)
+
+
+@task
+@translated
+def verify(sync: str) -> None:
+    """Whether the destination holds what it acknowledged. What others changed there is told as a warning."""
+    flow = _flow(sync)
+    found = flow.verify(context.run_id())
+    print(found)
+    if found.drifted:
+        error = MillraceError("records were changed at the destination", where=f"sync {sync!r}")
+        alerts.warn_of("activate", sync, error, str(found))
 
 
 def _flow(sync: str) -> Any:

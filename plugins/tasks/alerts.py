@@ -71,22 +71,33 @@ class Recovery(BaseNotifier):
 
 def warn(kind: str, name: str, verdicts: Sequence[Verdict]) -> None:
     """Tell of rules of severity warning that failed, which stops nothing. A backfill's are in its log only."""
+    warned = [verdict for verdict in verdicts if verdict.passed and verdict.warnings]
+    if warned:
+        error = MillraceError(
+            "rules of severity warning failed", causes=[verdict.cause for verdict in warned]
+        )
+        warn_of(kind, name, error, "\n".join(str(verdict) for verdict in warned))
+
+
+def warn_of(kind: str, name: str, error: MillraceError, what: str) -> None:
+    """Tell of something that stops nothing. A backfill's is in its log only.
+
+    :param error: it says by its words, or its causes, whether this was told before. :param what: the whole message.
+    """
     from include.flows.incidents import tell
     from plugins.tasks.context import connect
 
-    warned = [verdict for verdict in verdicts if verdict.passed and verdict.warnings]
     context = get_current_context()
-    if not warned or _is_backfill(context):
+    if _is_backfill(context):
         return
     task = context["ti"]
-    error = MillraceError("rules of severity warning failed", causes=[verdict.cause for verdict in warned])
     trouble = Trouble(
         kind,
         name,
         "warning",
         causes_of(task.task_id, error, task.run_id),
         f"{task.dag_id} has a warning at {task.task_id}",
-        "\n".join(str(verdict) for verdict in warned),
+        what,
         task.run_id,
         task.log_url,
     )

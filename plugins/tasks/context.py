@@ -18,6 +18,7 @@ from include.core.errors import ContractError
 from include.core.interval import Interval
 
 C = TypeVar("C", bound=DagContract)
+DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 
 
 def connect(conn_id: str) -> Connection:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from include.core.contracts import SourceContract, SyncContract, TransformContract
 from include.core.contracts.common import DagContract
 from include.core.contracts.destinations import HttpDestination
+from include.core.contracts.load import name_of
 from include.core.contracts.sync import ApprovalAbove
 from include.core.contracts.upkeep import Upkeep
 from include.core.contracts.watch import Watch
@@ -16,6 +17,7 @@ _STEPS = {
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite, in up to four tasks. Nobody sees it yet.
+   The button *Data Docs* of an audit shows what was asked and found.
 4. **publish**: rows, watermarks and ledger in one transaction.
 5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well.
    **close** frees the source for the next run, however this one went.
@@ -26,8 +28,9 @@ log, or with cursor xmin, have no past and are left out.""",
     TransformContract: """
 1. **begin**: an empty candidate, which no consumer sees.
 2. **build**: one task a dbt model, into the candidate; **dbt_test** at the end runs all its tests.
-3. **gate**: each table judged by its suite.
-4. **publish**: all tables in one transaction. Until then consumers see the last good version.
+3. **gate**: each table judged by its suite. Its button *Data Docs* shows what was asked and found.
+4. **publish**: all tables in one transaction. Until then consumers see the last good version. Its button *Models* shows what
+   they are.
 
 **Run again** by hand, with *Trigger*: it always builds from all of raw. So there is nothing to backfill here, and the UI
 does not offer it; backfill the ingest instead, and this DAG follows. The version before comes back with
@@ -37,6 +40,7 @@ does not offer it; backfill the ingest instead, and this DAG follows. The versio
    **approve**, where the contract asks for it: a person says yes or no to it, here in the UI.
 2. **deliver**: sends only that; what is acknowledged is remembered batch by batch, what is rejected is kept with its reason.
 3. **settle**: read = delivered + rejected + unchanged + unsent, and deletes = deleted + rejected + unsent.
+4. **verify**, where the contract asks for it: what others changed at the destination is told as a warning.
 
 **Run again** by hand, with *Trigger*: it sends what is still missing, and nothing twice. *Dry run* in its form shows the
 plan and sends nothing. There is nothing to backfill here, and the UI does not offer it. After a backfill of the ingest this
@@ -46,7 +50,12 @@ DAG runs, but sends nothing: trigger it by hand when the backfill is to reach th
 acknowledged.
 
 **watch_deadlines** judges each contract's `deadline.at` and `freshness`, sees that a run has begun for each interval of each
-schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.""",
+schedule, and that triggerer and DAG processor live. What it found stands in `ledger.deadline`: `millrace deadlines`.
+
+**find_forgotten**, **start_forgotten**: a transform that has not begun since a source of its was published, and of which no
+run waits, is started.
+
+**write_model_docs** writes the page behind the button *Models*, when the dbt project or what is published has changed.""",
 }
 
 
@@ -68,6 +77,10 @@ def documentation(contract: DagContract) -> str:
         facts |= _sends(contract)
     if freshness := getattr(contract, "freshness", None):
         facts["Freshness"] = f"what consumers have is at most {_in_words(freshness)} old"
+    if first := getattr(contract, "closes_months_from", None):
+        facts["Months"] = (
+            f"closed from {first:%Y-%m} on, each once all its days are there: `millrace months {name_of(contract)}`"
+        )
     parts = [
         contract.description,
         "\n".join(f"- **{name}:** {fact}" for name, fact in facts.items()),
@@ -125,6 +138,10 @@ def _sends(contract: SyncContract) -> dict[str, str]:
         "Personal data that leaves": ", ".join(f"`{column}`" for column in contract.personal) or "none",
         "Stops": f"when more than {stop}",
     }
+    if contract.verify != "never":
+        checked = "all records" if contract.verify == "all" else f"{contract.verify_sample} records"
+        then = "sent again by the next run" if contract.on_drift == "overwrite" else "told"
+        facts["Verified"] = f"{checked} in each run; what others changed there is {then}"
     if isinstance(target, HttpDestination):
         facts["Speaks"] = f"`{target.api}`" if isinstance(target.api, str) else "as its contract declares"
         facts["Requests"] = f"{target.rate_limit or 'no limit'}, {target.concurrency} at a time"

@@ -12,6 +12,7 @@ from include.core.contracts import SourceContract
 from include.core.lanes import LANES, shared_out, title
 from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
+from plugins.tasks.pages import task_that_judges
 
 if TYPE_CHECKING:
     from include.flows.source_run import SourceRun
@@ -164,7 +165,7 @@ def stage(source: str, lane: int, lanes: int) -> None:
         load.stage(_run(source), _load_id(), *streams)
 
 
-@task(map_index_template="{{ streams }}")
+@task_that_judges(map_index_template="{{ streams }}")
 @translated
 def audit(source: str, lane: int, lanes: int) -> None:
     """Some staging batches, each judged by its suite."""

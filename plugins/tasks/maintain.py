@@ -52,6 +52,38 @@ def watch_deadlines() -> None:
         _watch_component(component, health.get(component) or {})
 
 
+@task
+@translated
+def write_model_docs() -> None:
+    """The page of all models, when the project or what is published has changed since it was written."""
+    from include.flows import model_docs
+
+    try:
+        written = model_docs.write(context.connect, context.DBT_PROJECT)
+    except Unreachable as error:
+        raise AirflowSkipException(f"there is no warehouse to describe: {error}") from None
+    print("written" if written else "nothing has changed")
+
+
+@task
+@translated
+def find_forgotten() -> list[str]:
+    """The transforms that have not begun since a source of theirs was published, and of which no run is about to."""
+    from include.flows import forgotten as flow
+
+    found = []
+    try:
+        for name, load_id in flow.behind(context.connect, datetime.now(timezone.utc)).items():
+            dag_id = f"transform__{name}"
+            if not get_current_context()["ti"].get_dr_count(dag_id, states=["queued", "running"]):
+                print(f"{dag_id} has not begun since load {load_id} was published")
+                flow.started(context.connect, name, load_id)
+                found.append(dag_id)
+    except Unreachable as error:
+        raise AirflowSkipException(f"there is no ledger to look into: {error}") from None
+    return found
+
+
 def _began(dag_id: str, logical_dates: list[datetime]) -> bool:
     count: int = get_current_context()["ti"].get_dr_count(dag_id, logical_dates=logical_dates)
     return bool(logical_dates) and count > 0

@@ -14,14 +14,14 @@ from include.core.contracts import TransformContract
 from include.core.errors import TerminalError
 from plugins.tasks import alerts, context, deadlines
 from plugins.tasks.errors import translated
+from plugins.tasks.pages import task_that_judges, task_that_publishes_models
 
 if TYPE_CHECKING:
     from cosmos.dbt.graph import DbtNode
 
     from include.flows.transform import Transform
 
-PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
-MANIFEST = PROJECT / "target" / "manifest.json"
+MANIFEST = context.DBT_PROJECT / "target" / "manifest.json"
 
 
 def dbt_build(contract: TransformContract) -> DbtTaskGroup:
@@ -45,10 +45,12 @@ def dbt_build(contract: TransformContract) -> DbtTaskGroup:
         group_id="build",
         project_config=project,
         profile_config=ProfileConfig(
-            profile_name="shop", target_name="prod", profiles_yml_filepath=PROJECT / "profiles.yml"
+            profile_name="shop",
+            target_name="prod",
+            profiles_yml_filepath=context.DBT_PROJECT / "profiles.yml",
         ),
         execution_config=ExecutionConfig(
-            dbt_project_path=PROJECT,
+            dbt_project_path=context.DBT_PROJECT,
             execution_mode=ExecutionMode.LOCAL,
             invocation_mode=InvocationMode.DBT_RUNNER,
         ),
@@ -110,6 +112,10 @@ def gated_tables(build: DbtTaskGroup) -> list[dict[str, str]]:
     ]
 
 
+def _only_backfilled(transform: Transform) -> bool:
+    return context.only_backfilled() and not transform.brings_more_than_backfills()
+
+
 @task
 @translated
 def begin(name: str) -> None:
@@ -117,22 +123,25 @@ def begin(name: str) -> None:
     _transform(name).begin()
 
 
-@task(map_index_template="{{ task.op_kwargs['schema'] }}.{{ task.op_kwargs['table'] }}")
+@task_that_judges(map_index_template="{{ task.op_kwargs['schema'] }}.{{ task.op_kwargs['table'] }}")
 @translated
 def gate(name: str, schema: str, table: str) -> None:
     """One table of the candidate, judged by its suite."""
-    verdict = _transform(name).audit(schema, table, backfill=context.only_backfilled())
+    transform = _transform(name)
+    verdict = transform.audit(schema, table, backfill=_only_backfilled(transform))
     alerts.warn("transform", name, [verdict])
 
 
-@task
+@task_that_publishes_models
 @translated
 def publish(name: str, asset: Asset) -> None:
     """All tables of the candidate, for consumers to see, in one transaction. Tells whoever waits for these marts."""
-    version, relations = _transform(name).publish()
+    transform = _transform(name)
+    backfill = _only_backfilled(transform)
+    version, relations = transform.publish()
     get_current_context()["outlet_events"][asset].extra = {
         "publication": version,
         "rows": relations,
-        "backfill": context.only_backfilled(),
+        "backfill": backfill,
     }
     deadlines.run_ended(context.contract(TransformContract, name))

@@ -41,6 +41,8 @@ def parse(tmp_path_factory: pytest.TempPathFactory) -> Parse:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW_CONFIG": str(PROJECT_ROOT / "airflow.cfg"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
+            # what a file costs is measured in processor time: on a busy machine it may take long
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
             "AIRFLOW__COSMOS__CACHE_DIR": str(home / "cosmos"),
             **variables,
         }

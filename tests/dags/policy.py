@@ -19,10 +19,10 @@ WAY = {
         "close",
     ),
     "transform": ("begin", "build", "gate", "publish"),
-    "activate": ("plan", "deliver", "settle"),
+    "activate": ("plan", "deliver", "settle", "verify"),
 }
 #: Steps that a DAG has only when its contract asks for them.
-OPTIONAL = ("wait_out_quiet_hours",)
+OPTIONAL = ("wait_out_quiet_hours", "verify")
 _ID = re.compile(r"(ingest|transform|activate|maintain)(__[a-z][a-z0-9_]*)?")
 #: The step after which all is well: its success ends the incidents of its DAG.
 LAST_GOOD = {"ingest": "complete", "transform": "publish", "activate": "settle", "maintain": "complete"}
@@ -60,8 +60,9 @@ def faults(dag_id: str, dag: dict[str, Any]) -> list[str]:
     for task_id, task in dag["tasks"].items():
         wrong += (f"task {task_id}: {what}" for what in _task_faults(task_id, task))
     ends = [task_id for task_id, task in dag["tasks"].items() if task["ends_incidents"]]
-    if kind in LAST_GOOD and ends != [LAST_GOOD[kind]]:
-        wrong.append(f"its incidents are ended by {ends}, and not by {LAST_GOOD[kind]} (on_success_callback)")
+    last = "verify" if "verify" in dag["tasks"] else LAST_GOOD.get(kind)
+    if last and ends != [last]:
+        wrong.append(f"its incidents are ended by {ends}, and not by {last} (on_success_callback)")
     return wrong + way_faults(kind, dag["graph"]["tasks"])
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from include.core.contracts import SourceContract
+from include.core.contracts import SourceContract, TransformContract
 from include.flows.setup import set_up_warehouse
 from include.flows.transform import Transform
 from tests.support import clinic as clinics
@@ -145,8 +145,10 @@ def build(
     nodes = {f"model.shop.{name}": {**model, "name": name, "schema": at} for name, at in schemas.items()}
     manifest.write_text(json.dumps({"nodes": nodes}))
 
-    def run(run_id: str, *statements: str, gated: bool = True) -> Transform:
-        transform = Transform(SHOP, pipeline.connect, run_id, manifest)
+    def run(
+        run_id: str, *statements: str, gated: bool = True, contract: TransformContract = SHOP
+    ) -> Transform:
+        transform = Transform(contract, pipeline.connect, run_id, manifest)
         transform.begin()
         for statement in statements:
             as_role("transformer", statement)

@@ -233,8 +233,8 @@ def test_a_bad_source_is_explained(tmp_path: Path, change: str) -> None:
 
 
 BAD_SYNCS = {
-    "type: postgres > type: ftp": "9: destination.type: not allowed | 'ftp' | postgres, http",
-    "  type: postgres\n > ": "8: destination.type: missing field | nothing | postgres, http",
+    "type: postgres > type: ftp": "9: destination.type: not allowed | 'ftp' | postgres, mysql, http, s3",
+    "  type: postgres\n > ": "8: destination.type: missing field | nothing | postgres, mysql, http, s3",
     "  table: crm.contacts\n > ": "8: destination.table: missing field | nothing | text. schema.table at the destination",
     "type: postgres > type: http": "11: destination.table: unknown field | 'crm.contacts' | {http}",
     "type: postgres\n  connection: crm\n  table: crm.contacts > type: http\n  connection: crm": "8: destination.path: not"

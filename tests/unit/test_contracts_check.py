@@ -91,6 +91,17 @@ def test_two_files_of_one_raw_schema(tmp_path: Path) -> None:
     assert fault.received == "'raw_shop'"
 
 
+def test_a_sync_whose_own_writes_come_back(tmp_path: Path) -> None:
+    # the table that a stream of the shop reads, by another role of the same server
+    folder = _folder(tmp_path, sync=SYNC.replace("crm.contacts", "shop.orders"))
+    assert _told(folder, system_of=lambda conn_id: conn_id) == ([], [])
+    faults, warnings = _told(folder, system_of=lambda conn_id: "one server")
+    assert faults == []
+    assert len(warnings) == 1
+    assert "what it sends comes back: source 'shop' reads it as stream 'orders'" in warnings[0]
+    assert "destination.table" in warnings[0]
+
+
 def test_two_syncs_that_fill_one_field(tmp_path: Path) -> None:
     more = SYNC + "  email: email\n"
     folder = _folder(tmp_path, sync=more)
@@ -129,6 +140,8 @@ def test_the_command_ends_with_a_summary_and_an_exit_code(
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
     for conn_id in ("SHOP", "CRM"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", "postgresql://u:p@localhost/d")
+    # a project that dbt has not read yet
+    monkeypatch.setattr("include.stack.home.DBT_MANIFEST", tmp_path / "manifest.json")
     good = CliRunner().invoke(app, ["contract", "check"])
     assert good.exit_code == 0
     assert good.output == "checked 1 sources, 1 transforms, 1 syncs: 0 faults, 0 warnings\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from include.activation.pace import Pace
-from include.activation.records import Outcome, Record
+from include.activation.records import Difference, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.sync import SyncContract
 from include.core.errors import ContractError
@@ -15,7 +15,9 @@ from include.core.errors import ContractError
 #: Module and class of each kind, imported late: a DAG file that names a sync needs no driver.
 _KINDS = {
     "postgres": ("include.activation.destinations.postgres", "PostgresTable"),
+    "mysql": ("include.activation.destinations.mysql", "MysqlTable"),
     "http": ("include.activation.destinations.http", "HttpApi"),
+    "s3": ("include.activation.destinations.s3", "S3Files"),
 }
 
 
@@ -42,6 +44,21 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Comparable(Destination, Protocol):
+    """One that can be read back."""
+
+    #: Whether this one can; a kind may need more of its contract for that.
+    can_compare: bool
+
+    def compare(self, batch: Sequence[Record]) -> list[Difference]:
+        """How what it holds differs from these records, in order. A value that it rounds when it stores it does not.
+
+        :raises TerminalError: it refuses to be read.
+        :raises TransientError: it does not answer.
+        """
 
 
 def open_destination(

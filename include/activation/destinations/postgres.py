@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from include.activation.destinations.postgres_statements import Column, Statements, Table
-from include.activation.records import DELIVERED, Outcome, Record
+from include.activation.records import DELIVERED, Difference, Outcome, Record
 from include.activation.session import connection_error, primary_message
 from include.core.connection import Connection
 from include.core.contracts.destinations import PostgresDestination
@@ -38,11 +38,13 @@ class PostgresTable:
     """Delivers to one table. Not for use by two threads at once."""
 
     concurrency = 1
+    can_compare = True
 
     def __init__(self, contract: SyncContract, connection: Connection) -> None:
         target = contract.destination
         assert isinstance(target, PostgresDestination)
         self._target, self._fields, self._connection = target, tuple(contract.mapping), connection
+        self._others = tuple(name for name in self._fields if name != target.key)
         self._mode = contract.mode
         self._where = (
             f"sync {contract.sync!r}, destination {target.table} by connection {connection.conn_id!r}"
@@ -78,6 +80,37 @@ class PostgresTable:
             # What was under way has an unknown fate; the session may be half dead.
             self.close()
             return [Outcome("retryable", primary_message(error))] * len(batch)
+
+    def compare(self, batch: Sequence[Record]) -> list[Difference]:
+        """How the table's rows differ from these records, each value as its column would hold it.
+
+        :raises Unreachable: the database does not answer.
+        :raises TerminalError: it refuses to be read.
+        """
+        if self._statements is None:
+            self.check()
+        assert self._statements is not None
+        try:
+            rows = self._connected().execute(
+                self._statements.compare, ["[" + ",".join(record.body for record in batch) + "]"]
+            )
+            return [self._difference(*row) for row in rows]
+        except pg.DataError:
+            # A column has another type by now: what it can no longer hold differs.
+            if len(batch) == 1:
+                return [Difference(self._others)]
+            middle = len(batch) // 2
+            return [*self.compare(batch[:middle]), *self.compare(batch[middle:])]
+        except _PASSES as error:
+            self.close()
+            raise Unreachable(primary_message(error), where=self._where) from error
+        except psycopg.Error as error:
+            raise TerminalError(_reason(error), where=self._where, todo="see its rights") from error
+
+    def _difference(self, missing: bool, differs: Sequence[bool]) -> Difference:
+        if missing:
+            return Difference(missing=True)
+        return Difference(tuple(name for name, other in zip(self._others, differs, strict=True) if other))
 
     def close(self) -> None:
         if self._session is not None:
@@ -133,7 +166,7 @@ class PostgresTable:
         """The statements of the mode, made for the table as the catalog describes it."""
         columns = self._columns(session)
         table = Table(self._table(), self._target.key, self._fields, columns)
-        return Statements(table.write(self._mode), table.delete())
+        return Statements(table.write(self._mode), table.delete(), table.compare())
 
     def _columns(self, session: psycopg.Connection[Any]) -> dict[str, Column]:
         table = self._table().as_string(session)

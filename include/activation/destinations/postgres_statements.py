@@ -48,6 +48,7 @@ class Statements:
 
     write: sql.Composed
     delete: sql.Composed
+    compare: sql.Composed
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,26 @@ class Table:
             "delete from {table} t using json_to_recordset(%s::json) as r ({typed}) where t.{key} = r.{key}"
         ).format(table=self.name, typed=self._typed((self.key,)), key=sql.Identifier(self.key))
 
+    def compare(self) -> sql.Composed:
+        """Selects for each record whether it is not there, and of each field but the key whether it differs: as the column
+        would hold it."""
+        tests = [
+            sql.SQL("{} is distinct from {}").format(
+                _comparable("t", name, self.columns[name]), _comparable("r", name, self.columns[name])
+            )
+            for name in self.others
+        ]
+        return sql.SQL(
+            "{records} select t.{key} is null, array[{tests}]::boolean[]"
+            " from r left join {table} t on t.{key} = r.{key} order by r.{number}"
+        ).format(
+            records=self._numbered(),
+            key=sql.Identifier(self.key),
+            tests=sql.SQL(", ").join(tests),
+            table=self.name,
+            number=sql.Identifier(_NUMBER),
+        )
+
     def _upsert(self, *, keep: bool) -> sql.Composed:
         action = sql.SQL("do update set {} where {}").format(self._set("excluded"), self._differs("excluded"))
         names = sql.SQL(", ").join(map(sql.Identifier, self.fields))
@@ -81,30 +102,34 @@ class Table:
             names=names,
             typed=self._typed(self.fields),
             key=sql.Identifier(self.key),
-            action=sql.SQL("do nothing") if keep or not self._others else action,
+            action=sql.SQL("do nothing") if keep or not self.others else action,
         )
 
     def _update(self) -> sql.Composed:
         write = sql.SQL("update {table} t set {set} from r where t.{key} = r.{key} and {differs}").format(
             table=self.name, set=self._set("r"), key=sql.Identifier(self.key), differs=self._differs("r")
         )
-        names = sql.SQL(", ").join(map(sql.Identifier, (*self.fields, _NUMBER)))
         return sql.SQL(
-            "with r ({names}) as materialized ("
-            " select * from rows from (json_to_recordset(%s::json) as ({typed})) with ordinality"
-            "), written as ({write})"
+            "{records}, written as ({write})"
             " select r.{number} from r where not exists (select from {table} t where t.{key} = r.{key})"
         ).format(
-            names=names,
-            typed=self._typed(self.fields),
-            write=write if self._others else sql.SQL("select"),
+            records=self._numbered(),
+            write=write if self.others else sql.SQL("select"),
             number=sql.Identifier(_NUMBER),
             table=self.name,
             key=sql.Identifier(self.key),
         )
 
+    def _numbered(self) -> sql.Composed:
+        """The records as `r`, typed as the table's columns are, with their numbers."""
+        names = sql.SQL(", ").join(map(sql.Identifier, (*self.fields, _NUMBER)))
+        return sql.SQL(
+            "with r ({names}) as materialized ("
+            "select * from rows from (json_to_recordset(%s::json) as ({typed})) with ordinality)"
+        ).format(names=names, typed=self._typed(self.fields))
+
     @property
-    def _others(self) -> list[str]:
+    def others(self) -> list[str]:
         return [name for name in self.fields if name != self.key]
 
     def _typed(self, names: tuple[str, ...]) -> sql.Composed:
@@ -114,13 +139,13 @@ class Table:
 
     def _set(self, side: str) -> sql.Composed:
         return sql.SQL(", ").join(
-            sql.SQL("{0} = {1}.{0}").format(sql.Identifier(name), sql.SQL(side)) for name in self._others
+            sql.SQL("{0} = {1}.{0}").format(sql.Identifier(name), sql.SQL(side)) for name in self.others
         )
 
     def _differs(self, side: str) -> sql.Composed:
         return sql.SQL("({}) is distinct from ({})").format(
-            sql.SQL(", ").join(_comparable("t", name, self.columns[name]) for name in self._others),
-            sql.SQL(", ").join(_comparable(side, name, self.columns[name]) for name in self._others),
+            sql.SQL(", ").join(_comparable("t", name, self.columns[name]) for name in self.others),
+            sql.SQL(", ").join(_comparable(side, name, self.columns[name]) for name in self.others),
         )
 
 

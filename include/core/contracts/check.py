@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from include.core.contracts.common import Accepted, DagContract
 from include.core.contracts.destinations import HttpDestination
+from include.core.contracts.echo import SystemOf, echoes
 from include.core.contracts.faults import Document, Fault, FaultyContract, Place
 from include.core.contracts.load import KINDS, Read, contract_files, contracts_folder, read_one
 from include.core.contracts.mapping import columns_of
@@ -41,12 +42,14 @@ def check(
     *,
     today: date,
     defined: Callable[[str], bool] = lambda conn_id: True,
+    system_of: SystemOf = lambda conn_id: conn_id,
     personal: Callable[[str], frozenset[str] | None] = lambda model: frozenset(),
     folder: Path | None = None,
 ) -> Report:
     """Check these files by themselves and against everything else in the folder. Opens no connection.
 
-    :param defined: whether a connection of this name is known.
+    :param defined: whether a connection of this name is known. :param system_of: where one leads; equal for two that lead to
+        one system.
     :param personal: the columns of an activation model that are marked as personal; None when the model is not known.
     """
     read: dict[Path, Read[Any]] = {}
@@ -62,6 +65,7 @@ def check(
         faults += _past_maintenance(one, today)
         faults += _undefined(one, defined)
         if isinstance(one.contract, SyncContract):
+            faults += echoes(one, folder, system_of)
             faults += _leaving(one.contract, one.document, personal(one.contract.model))
     faults += _same_target(read)
     faults += _same_rate(read)

@@ -67,6 +67,29 @@ class PostgresDestination(_Target):
     def place(self) -> str:
         return self.table
 
+    @property
+    def can_compare(self) -> bool:
+        return True
+
+
+class MysqlDestination(_Target):
+    """A table in MariaDB or MySQL, written by upsert on its unique key."""
+
+    connection_types = ("mysql",)
+    modes = ("upsert", "mirror")
+
+    type: Literal["mysql"] = Field(description="Kind of destination.")
+    table: Text = Field(description="database.table at the destination.")
+    key: Text = Field(description="Unique column at the destination that identifies a record.")
+
+    @property
+    def place(self) -> str:
+        return self.table
+
+    @property
+    def can_compare(self) -> bool:
+        return True
+
 
 class HttpDestination(_Target):
     """A JSON API. What it looks like is declared: see `include/core/contracts/http_api.py`.
@@ -154,4 +177,28 @@ class HttpDestination(_Target):
         return self
 
 
-AnyDestination = Annotated[PostgresDestination | HttpDestination, Field(discriminator="type")]
+class S3Destination(_Target):
+    """Files in an S3-style store: each run adds a folder of new lines, whose manifest comes last."""
+
+    connection_types = ("aws",)
+    modes = ("append", "upsert", "mirror")
+
+    type: Literal["s3"] = Field(description="Kind of destination.")
+    prefix: Text = Field(
+        pattern="^[^/].*[^/]$",
+        description="Where the folders of the runs go, in the bucket of the connection.",
+    )
+    key: Text = Field(description="Mapped field that identifies a record.")
+    format: Literal["jsonl", "csv", "parquet"] = Field(
+        default="jsonl",
+        description="Of the files. In CSV and Parquet every value is text, with all its digits.",
+    )
+
+    @property
+    def place(self) -> str:
+        return self.prefix
+
+
+AnyDestination = Annotated[
+    PostgresDestination | MysqlDestination | HttpDestination | S3Destination, Field(discriminator="type")
+]

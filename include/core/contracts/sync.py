@@ -81,6 +81,17 @@ class SyncContract(DagContract):
         description="Stop when more than this share of the records that the destination holds would go (mode mirror)."
         " Up to 5 always may, unless the model is empty. With 1 an empty model empties the destination.",
     )
+    verify: Literal["never", "sample", "all"] = Field(
+        default="never",
+        description="Whether a run reads back what the destination acknowledged and compares it, in the end: `verify_sample`"
+        " records or all. Others may change them there, and nothing else tells of it.",
+    )
+    verify_sample: Count = Field(default=500, ge=1, description="How many records a sample has.")
+    on_drift: Literal["report", "overwrite"] = Field(
+        default="report",
+        description="What happens to records that differ there: they are told as a warning, and with `overwrite` sent again"
+        " by the next run.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> SyncContract:
@@ -101,6 +112,9 @@ class SyncContract(DagContract):
         for number, column in enumerate(self.personal):
             if column not in self.columns:
                 faults.add("personal", number, received=column, allowed="a column that the mapping sends")
+        if self.verify != "never" and not self.can_verify:
+            allowed = "never: the destination cannot be read back, or in this mode holds what others say"
+            faults.add("verify", received=self.verify, allowed=allowed)
         faults.raise_any()
         return self
 
@@ -128,3 +142,8 @@ class SyncContract(DagContract):
     def undeclared(self, personal: frozenset[str]) -> list[str]:
         """Columns that would leave although they are among the personal ones and `personal` does not name them."""
         return [name for name in self.columns if name in personal and name not in self.personal]
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether the destination shall hold what was delivered, and can be asked."""
+        return self.destination.can_compare and self.mode in ("upsert", "update", "mirror")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from pydantic import Field, model_validator
 
 from include.core.contracts.common import DagContract, Duration, Faults, Identifier, Text
@@ -21,6 +23,12 @@ class TransformContract(DagContract):
         description="How old the data may be that consumers see: since the newest row, and since the sources' last committed"
         " interval. Watched also when nothing runs.",
     )
+    closes_months_from: date | None = Field(
+        default=None,
+        description="The first month that is closed, by its first day. A month is built once all its days (UTC) are"
+        " committed in every stream of every source, and then stays as it is; a backfill or a replay that changes rows of it"
+        " has it built again, as its next version. Without it no month is closed. The models read `ledger.month`.",
+    )
     exclude: tuple[Text, ...] = Field(default=(), description="dbt selectors of what is left out.")
     watch: Watch = Field(
         default=Watch(),
@@ -31,5 +39,9 @@ class TransformContract(DagContract):
     def _consistent(self) -> TransformContract:
         faults = Faults()
         check_transform_watch(faults, self)
+        if self.closes_months_from is not None and self.closes_months_from.day != 1:
+            faults.add(
+                "closes_months_from", received=self.closes_months_from, allowed="the first day of a month"
+            )
         faults.raise_any()
         return self

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from include.core.changes import Change, Known, refuse
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import ContractError
+from include.core.mysql import quoted
 from include.core.quoting import identifier
 from include.core.schema import StreamSchema
 from include.sources.comparison import shape
-from include.sources.mysql.session import Session, one, quoted, run
+from include.sources.mysql.session import Session, one, run
 from include.sources.mysql.types import CatalogType, column_for
 from include.sources.mysql.widening import type_change
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,20 +13,19 @@ from pymysql.constants import ER
 from include.core.connection import Connection
 from include.core.contracts.source import Impact
 from include.core.errors import (
-    ContractError,
     SourceForbidden,
     TerminalError,
     TransientError,
     TypeNotExact,
     Unreachable,
 )
+from include.core.mysql import login
 
 Session: TypeAlias = "pymysql.connections.Connection[Any]"
 
 #: Begins every statement that reads a stream: the commit horizon has not to wait for our own readers.
 MARK = "select /* millrace */ "
 _PATIENCE = timedelta(seconds=30)
-_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
 # Text forms that do not depend on the server's settings: stamps in UTC, no backslash, date or padding modes of the
 # server's own, no row limit.
@@ -47,19 +45,10 @@ def connect(connection: Connection, where: str, impact: Impact) -> Session:
     """
     with translated(where):
         session: Session = pymysql.connect(
-            host=connection.host or "localhost",
-            port=connection.port or 3306,
-            user=connection.login,
-            password=connection.password.encode(),  # a text would be sent in latin1
-            database=None,
-            unix_socket=connection.extra.get("unix_socket"),
-            charset="utf8mb4",
+            **login(connection),
             autocommit=True,
-            **_tls(connection),
-            connect_timeout=int(connection.extra.get("connect_timeout", 10)),
             # The server ends a statement in time. This is for a server that is gone without a word.
             read_timeout=_seconds(impact.statement_timeout + _PATIENCE),
-            program_name="millrace",
         )
         try:
             _limit(session, impact)
@@ -91,32 +80,6 @@ def _seconds(duration: timedelta) -> int:
     return max(1, int(duration.total_seconds()))
 
 
-def _tls(connection: Connection) -> dict[str, Any]:
-    """What the connection's extra says about encryption, in Airflow's words: `ssl` with ca, cert and key, and `ssl_mode`.
-
-    PREFERRED, the driver's own way, encrypts where the server can. From REQUIRED on it sends nothing in clear.
-    """
-    files = connection.extra.get("ssl") or {}
-    mode = str(connection.extra.get("ssl_mode") or ("VERIFY_CA" if files else "PREFERRED")).upper()
-    if mode not in _MODES or not isinstance(files, dict):
-        raise ContractError(
-            "does not say how to encrypt",
-            where=f"connection {connection.conn_id!r}, extra",
-            received=f"ssl_mode {mode}" if isinstance(files, dict) else "ssl, which is no object",
-            allowed=f"ssl_mode: one of {', '.join(_MODES)}; ssl: an object with ca, cert and key (files)",
-            todo="correct the connection's extra",
-        )
-    if mode in ("DISABLED", "PREFERRED"):
-        return {"ssl_disabled": mode == "DISABLED"}
-    context = ssl.create_default_context(cafile=files.get("ca"))
-    context.check_hostname = mode == "VERIFY_IDENTITY"
-    if mode == "REQUIRED":
-        context.verify_mode = ssl.CERT_NONE
-    if files.get("cert"):
-        context.load_cert_chain(files["cert"], files.get("key"))
-    return {"ssl": context}
-
-
 def is_mariadb(session: Session) -> bool:
     return "MariaDB" in one(session, "select version()")[0]
 
@@ -133,11 +96,6 @@ def one(session: Session, statement: str, parameters: tuple[Any, ...] | None = N
     rows = run(session, statement, parameters)
     assert len(rows) == 1
     return tuple(rows[0])
-
-
-def quoted(*path: str) -> str:
-    """A name, or a dotted path of names, as these servers quote them."""
-    return ".".join("`" + part.replace("`", "``") + "`" for part in path)
 
 
 _LOGIN = (ER.ACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, 1698)

@@ -18,6 +18,7 @@ from include.core.connection import Connection
 from include.core.contracts.source import SourceContract, Stream
 from include.core.errors import TransientError
 from include.core.manifest import TransactionMark
+from include.core.mysql import quoted
 from include.core.schema import StreamSchema
 from include.sources import Horizon
 from include.sources.age import Age
@@ -26,7 +27,7 @@ from include.sources.concealed import concealed
 from include.sources.mysql import catalog, types
 from include.sources.mysql.horizon import horizon
 from include.sources.mysql.identity import position, server
-from include.sources.mysql.session import MARK, Session, connect, one, quoted, run, translated
+from include.sources.mysql.session import MARK, Session, connect, one, run, translated
 from include.sources.mysql.values import batches
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from include.core.errors import TypeNotExact
+from include.core.mysql import quoted
 from include.core.schema import Column
-from include.sources.mysql.session import quoted
 
 _INTEGERS = {
     "tinyint": ("smallint", "smallint"),
