@@ -133,7 +133,8 @@ class Delivery:
     def _departing(self) -> list[Batch]:
         """Batches to send now. After a failure one at a time, and none before the wait is over."""
         departing: list[Batch] = []
-        limit = 1 if self._failures else self._destination.concurrency
+        # One more than are sent at a time: it is written down and ready when one of these has its answer.
+        limit = 1 if self._failures else self._destination.concurrency + 1
         while (
             not self._stopped
             and len(self._flying) + len(departing) < limit
