@@ -15,7 +15,7 @@ FIGURES = "orders, customers, gross_revenue_eur, refunded_eur, net_revenue_eur"
 @pytest.fixture
 def months(candidate: Warehouse) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
     """`months(statement)` changes the ledger, builds the mart, publishes it, and returns its rows."""
-    candidate.execute("create schema if not exists marts")
+    candidate.execute("create schema marts; grant usage on schema marts to millrace_transformer")
 
     def build(statement: str) -> list[tuple[Any, ...]]:
         candidate.execute(statement)
@@ -24,6 +24,7 @@ def months(candidate: Warehouse) -> Iterator[Callable[[str], list[tuple[Any, ...
         candidate.execute(
             "drop table if exists marts.fct_monthly_revenue;"
             "create table marts.fct_monthly_revenue as table marts_candidate.fct_monthly_revenue;"
+            "grant select on marts.fct_monthly_revenue to millrace_transformer;"
             "update ledger.month set closed_at = now()"
         )
         return candidate.query(
@@ -52,7 +53,8 @@ def test_a_closed_month_keeps_its_figures_until_it_is_built_again(
     changed(
         "marts_candidate.fct_orders",
         "update marts_candidate.fct_orders"
-        " set gross_revenue_eur = gross_revenue_eur + 1, net_revenue_eur = net_revenue_eur + 1 where is_recognised and placed_on >= '2026-08-01'",
+        " set gross_revenue_eur = gross_revenue_eur + 1, net_revenue_eur = net_revenue_eur + 1"
+        " where is_recognised and placed_on >= '2026-08-01'",
     )
     later = months(mark.format("10", 1))
     assert [row[3:] for row in later[:2]] == [august[3:], september[3:]]
