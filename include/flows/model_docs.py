@@ -21,15 +21,16 @@ def page(connect: Callable[[str], Connection]) -> str | None:
 
 
 def write(connect: Callable[[str], Connection], project: Path) -> bool:
-    """Write the page, unless the one that is kept was made of the same. Whether there was something to write.
+    """Write the page, unless the one that is kept was made of the same, or nothing is published yet. Whether it was written.
 
     :param project: the dbt project, with the manifest of its last parse in `target`.
     :raises TerminalError: dbt cannot write it.
     """
     manifest = (project / "target" / "manifest.json").read_bytes()
     with connected(connect("warehouse_transformer")) as session:
-        made_of = f"{hashlib.sha256(manifest).hexdigest()} {model_docs.published(session)}"
-        if model_docs.fingerprint(session) == made_of:
+        columns = model_docs.published(session)
+        made_of = f"{hashlib.sha256(manifest).hexdigest()} {columns}"
+        if columns is None or model_docs.fingerprint(session) == made_of:
             return False
         model_docs.keep(session, made_of, _generate(project))
     return True

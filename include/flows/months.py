@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from include.core import months as calendar
 from include.core.connection import Connection
 from include.core.contracts import SourceContract, TransformContract, load_named
-from include.core.errors import TerminalError
+from include.core.errors import ContractError, TerminalError
 from include.flows.deadlines import committed
 from include.flows.incidents import TELLER
 from include.warehouse import months
 from include.warehouse.connect import connected
 from include.warehouse.reached import BuiltFrom
 
+log = logging.getLogger("millrace.transform")
 Connect = Callable[[str], Connection]
 
 
@@ -26,10 +28,20 @@ def mark(session: Any, contract: TransformContract, run_id: str, built: BuiltFro
     """
     if contract.closes_months_from is None:
         return []
-    ends = [committed(built, load_named(SourceContract, source)) for source in contract.sources]
-    there = [end for end in ends if end is not None]
-    over = list(calendar.whole(contract.closes_months_from, min(there))) if len(there) == len(ends) else []
+    end = _published_until(contract, built)
+    over = list(calendar.whole(contract.closes_months_from, end)) if end else []
     return months.mark(session, contract.transform, run_id, contract.sources, over)
+
+
+def _published_until(contract: TransformContract, built: BuiltFrom) -> datetime | None:
+    """Up to when all streams of all sources are committed; None when one never was, or a source cannot be known."""
+    try:
+        ends = [committed(built, load_named(SourceContract, source)) for source in contract.sources]
+    except ContractError as error:
+        # Its own DAG fails and tells; this one builds what there is, and closes nothing.
+        log.warning("no month is closed while a source's contract has faults: %s", error)
+        return None
+    return min(end for end in ends if end) if all(ends) else None
 
 
 def reopen(connect: Connect, transform: str, month: date, by: str, why: str) -> int:

@@ -11,18 +11,18 @@ Session = psycopg.Connection[Any]
 
 # What a reader of the docs sees of the tables: names, columns and types of what is published.
 _PUBLISHED = """
-select coalesce(md5(string_agg(format('%s.%s.%s %s', n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)),
-                               ',' order by n.nspname, c.relname, a.attnum)), '')
+select md5(string_agg(format('%s.%s.%s %s', n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)),
+                      ',' order by n.nspname, c.relname, a.attnum))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
  where n.nspname in ('marts', 'activation') and c.relkind = 'v'
 """
 
 
-def published(session: Session) -> str:
-    """A digest of the published tables' columns."""
-    (digest,) = session.execute(_PUBLISHED.encode()).fetchone() or ("",)
-    return str(digest)
+def published(session: Session) -> str | None:
+    """A digest of the published tables' columns; None when there are none."""
+    (digest,) = session.execute(_PUBLISHED.encode()).fetchone() or (None,)
+    return None if digest is None else str(digest)
 
 
 def fingerprint(session: Session) -> str | None:

@@ -83,7 +83,7 @@ def mark(
 def close(session: Session, transform: str, run_id: str, publication: int) -> None:
     """With the publication of what a run has built, in its transaction."""
     session.execute(
-        "update ledger.month set closed_at = clock_timestamp(), publication_id = %s"
+        "update ledger.month set closed_at = now(), publication_id = %s"
         " where transform = %s and run_id = %s and closed_at is null",
         (publication, transform, run_id),
     )

@@ -17,7 +17,7 @@ _STEPS = {
 1. **wait_for_commit_horizon**: until nothing that the source stamped before the run's end can still be committed.
 2. **extract**: all streams in one snapshot of the source, as Parquet parts in the landing zone; their manifest comes last.
 3. **stage**, **audit**: each stream into a staging batch, judged by its suite, in up to four tasks. Nobody sees it yet.
-   The button *Data Docs* of an audit shows what was asked and found.
+   *Data Docs*, in the details of an audit, shows what was asked and found.
 4. **publish**: rows, watermarks and ledger in one transaction.
 5. **balance**: extracted = landed = staged = published. **complete** is reached when all went well.
    **close** frees the source for the next run, however this one went.
@@ -28,9 +28,9 @@ log, or with cursor xmin, have no past and are left out.""",
     TransformContract: """
 1. **begin**: an empty candidate, which no consumer sees.
 2. **build**: one task a dbt model, into the candidate; **dbt_test** at the end runs all its tests.
-3. **gate**: each table judged by its suite. Its button *Data Docs* shows what was asked and found.
-4. **publish**: all tables in one transaction. Until then consumers see the last good version. Its button *Models* shows what
-   they are.
+3. **gate**: each table judged by its suite. *Data Docs*, in its details, shows what was asked and found.
+4. **publish**: all tables in one transaction. Until then consumers see the last good version. *Models*, in its details,
+   shows what they are.
 
 **Run again** by hand, with *Trigger*: it always builds from all of raw. So there is nothing to backfill here, and the UI
 does not offer it; backfill the ingest instead, and this DAG follows. The version before comes back with
@@ -55,7 +55,7 @@ schedule, and that triggerer and DAG processor live. What it found stands in `le
 **find_forgotten**, **start_forgotten**: a transform that has not begun since a source of its was published, and of which no
 run waits, is started.
 
-**write_model_docs** writes the page behind the button *Models*, when the dbt project or what is published has changed.""",
+**write_model_docs** writes the page behind *Models*, when the dbt project or what is published has changed.""",
 }
 
 

@@ -69,9 +69,7 @@ def _condition(condition: Any) -> Any:
 
 def _known_instances(task: Any) -> list[str]:
     """What a mapped task is mapped over, where the DAG file says so; none where a run finds out."""
-    # a function is mapped over its arguments, any other operator over its own
-    mapped = getattr(task, "op_kwargs_expand_input", None) or task.expand_input
-    values = mapped.value
+    values = getattr(task, "op_kwargs_expand_input", task.expand_input).value
     return [".".join(map(str, one.values())) for one in values] if isinstance(values, list) else []
 
 

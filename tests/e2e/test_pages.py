@@ -57,7 +57,7 @@ def rejected(lifecycle: Lifecycle, depot: str) -> Iterator[Run]:
 
 def test_an_audit_leads_to_the_page_that_says_what_failed(page: Page, rejected: Run) -> None:
     assert rejected.state == "failed"
-    page.goto(f"/dags/{rejected.dag_id}/runs/{quote(rejected.run_id)}/tasks/audit/mapped/0")
+    page.goto(f"/dags/{rejected.dag_id}/runs/{quote(rejected.run_id)}/tasks/audit/mapped/0/details")
     link = page.get_by_role("link", name="Data Docs", exact=True)
     expect(link).to_be_visible()
     page.goto(str(link.get_attribute("href")))
@@ -92,7 +92,7 @@ def test_a_gate_leads_to_its_table_and_a_publication_to_the_models(
     runs = lifecycle.api.call("GET", "/api/v2/dags/transform__shop/dagRuns?state=success&order_by=-run_after")
     run = Run("transform__shop", runs["dag_runs"][0]["dag_run_id"])
     judged = lifecycle.task(run, "gate", "marts.fct_monthly_revenue")
-    page.goto(f"/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/gate/mapped/{judged['map_index']}")
+    page.goto(f"/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/gate/mapped/{judged['map_index']}/details")
     link = page.get_by_role("link", name="Data Docs", exact=True)
     assert str(link.get_attribute("href")).endswith("#marts.fct_monthly_revenue")
     page.goto(str(link.get_attribute("href")))
@@ -101,7 +101,7 @@ def test_a_gate_leads_to_its_table_and_a_publication_to_the_models(
     )
 
     assert lifecycle.done("maintain").state == "success"
-    page.goto(f"/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/publish")
+    page.goto(f"/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/publish/details")
     page.goto(str(page.get_by_role("link", name="Models", exact=True).get_attribute("href")))
     expect(page.get_by_role("heading", name=re.compile("Overview|Welcome"))).to_be_visible()
     page.goto(f"{page.url}#!/model/model.shop.fct_monthly_revenue")

@@ -112,6 +112,20 @@ def test_a_build_that_is_not_published_closes_nothing(shop: Pipeline, close: Any
     assert closed(shop) == [("2026-01", 1, "good")]
 
 
+def test_while_a_source_s_contract_has_faults_no_month_is_closed_and_all_is_built(
+    shop: Pipeline, close: Any, tmp_path: Path
+) -> None:
+    pull(shop, "2026-02-10")
+    file = tmp_path / "contracts" / "sources" / "shop.yaml"
+    said = file.read_text()
+    file.write_text("source: shop")
+    close("with faults")
+    assert closed(shop) == []
+    file.write_text(said)
+    close("corrected")
+    assert closed(shop) == [("2026-01", 1, "corrected")]
+
+
 def test_a_person_opens_a_month_again(shop: Pipeline, close: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "find", shop.connect)
     monkeypatch.setenv("COLUMNS", "200")
