@@ -123,7 +123,7 @@ def _approve(lifecycle: Lifecycle, run: Run, choice: str = "Approve") -> dict[st
     until(asked, f"{run} to ask")
     assert _there(lifecycle) == before
     details: dict[str, str] = lifecycle.api.call("GET", path)
-    # As a person does: an answer before the scheduler has noted that the task only waits fails the task.
+    # As slowly as a person: a task that goes on before the scheduler has noted that it only waits may count as killed.
     time.sleep(15)
     lifecycle.api.call("PATCH", path, json={"chosen_options": [choice], "params_input": {}})
     return details
