@@ -66,7 +66,7 @@ def bad(parse: Parse, tmp_path_factory: pytest.TempPathFactory) -> Report:
     (root / "dags").mkdir()
     files = {name: f"{code}\n{_DAG.format(name=name)}" for name, (code, _) in _NOT_PURE.items()}
     files |= _NOT_LOADABLE
-    # once, and in proportion to what its process has used by then, Airflow's import included: on any machine beyond its share
+    # once, and in proportion to what its process has used by then, Airflow too: on any machine beyond its share
     burn = (
         "import sys, time\nused = time.process_time()\n"
         "while not hasattr(sys, 'burned') and time.process_time() < 1.6 * used: pass\nsys.burned = True"

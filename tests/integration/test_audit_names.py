@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 
 from include.core.errors import GateFailed
+from tests.support.cases import cases
 from tests.support.pipeline import Pipeline, contract
 
 NAMES = [
@@ -62,7 +63,7 @@ def _assigned(value: str) -> str:
     return ", ".join(sql.SQL("{} = ").format(sql.Identifier(name)).as_string() + value for name in NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases(NAMES, daily=['a "quoted" one', "back\\new", "%(e)s", "ünï😀"]))
 def test_keys_and_references(pipeline: Pipeline, name: str) -> None:
     column = sql.Identifier(name)
     pipeline.at_source(

@@ -12,6 +12,7 @@ import pytest
 
 from include.core.errors import MillraceError
 from tests.support.bad_batches import BATCHES, every
+from tests.support.cases import cases
 from tests.support.pipeline import Pipeline, build
 from tests.support.stack import PostgresServer, S3Store
 from tests.support.watched import COLUMNS, TODAY, another, opened, shop_contract, told, until
@@ -72,13 +73,7 @@ def _rules(failures: list[dict[str, Any]], severity: str) -> str:
     return "\n".join(failure["rule"] for failure in failures if failure["severity"] == severity)
 
 
-def _batches() -> Iterator[Any]:
-    """One in six every day; all of them with `make test-long`."""
-    for place, name in enumerate(BATCHES):
-        yield pytest.param(name, marks=pytest.mark.long if place % 6 else ())
-
-
-@pytest.mark.parametrize("name", _batches())
+@pytest.mark.parametrize("name", cases(BATCHES, daily=list(BATCHES)[::6]))
 def test_a_bad_batch(shop: Pipeline, name: str) -> None:
     bad, before = BATCHES[name], _raw(shop)
     contract, only = shop_contract(**bad.rules), ("orders",) if bad.alone else ()

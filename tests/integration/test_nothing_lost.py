@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from include.sources.log import open_slot
 from include.stack.state import HEALTHY, StackState
 from tests.support import bank
 from tests.support.attempts import Attempts, dropped, writing
+from tests.support.cases import cases
 from tests.support.pipeline import Pipeline, contract
 from tests.support.stack import Stack
 
@@ -26,13 +25,7 @@ from tests.support.stack import Stack
 PULLS, BROKEN_OFF = 6, 4
 
 
-def _ways() -> Iterator[Any]:
-    """By a cursor and by the log every day; all of them with `make test-long`."""
-    for way in bank.WAYS:
-        yield pytest.param(way, marks=() if way in ("incremental", "log") else pytest.mark.long)
-
-
-@pytest.mark.parametrize("way", _ways())
+@pytest.mark.parametrize("way", cases(bank.WAYS, daily=("incremental", "log")))
 def test_eight_writers_and_a_reader_that_is_killed(pipeline: Pipeline, storage: Stack, way: str) -> None:
     pipeline.at_source(bank.SCHEMA)
     source, naive = contract("bank", bank.streams(way), reconcile="0s"), Naive(pipeline)
