@@ -61,7 +61,7 @@ def test_an_audit_leads_to_the_page_that_says_what_failed(page: Page, rejected: 
     expect(link).to_be_visible()
     page.goto(str(link.get_attribute("href")))
     expect(page.get_by_role("heading", name="raw_depot.items")).to_be_visible()
-    row = page.get_by_role("row").filter(has_text="price is between 0 and ∞")
+    row = page.get_by_role("row").filter(has_text="price is between")
     expect(row).to_contain_text("critical")
     expect(row).to_contain_text("1 of")
     expect(row).to_contain_text("item_id 7")
