@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -62,7 +61,7 @@ def test_an_audit_leads_to_the_page_that_says_what_failed(page: Page, rejected: 
     expect(link).to_be_visible()
     page.goto(str(link.get_attribute("href")))
     expect(page.get_by_role("heading", name="raw_depot.items")).to_be_visible()
-    row = page.get_by_role("row").filter(has_text="price is between 0 and ∞")
+    row = page.get_by_role("row").filter(has_text="price is between")
     expect(row).to_contain_text("critical")
     expect(row).to_contain_text("1 of")
     expect(row).to_contain_text("item_id 7")
@@ -103,7 +102,6 @@ def test_a_gate_leads_to_its_table_and_a_publication_to_the_models(
     assert lifecycle.done("maintain").state == "success"
     page.goto(f"/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/publish/details")
     page.goto(str(page.get_by_role("link", name="Models", exact=True).get_attribute("href")))
-    expect(page.get_by_role("heading", name=re.compile("Overview|Welcome"))).to_be_visible()
     page.goto(f"{page.url}#!/model/model.shop.fct_monthly_revenue")
     expect(page.get_by_text("One row per closed month (UTC)").first).to_be_visible()
     expect(page.get_by_text("late_revenue_eur", exact=True).first).to_be_visible()
