@@ -110,25 +110,35 @@ class Delivery:
         written down.
         """
         with ThreadPoolExecutor(self._destination.concurrency, thread_name_prefix="deliver") as pool:
-            while True:
-                departing = self._departing()
-                # Answers and departures share a transaction: one commit a batch.
-                self._state.move(self._answers, {batch.number: batch.records for batch in departing})
-                self._answers = []
-                for batch in departing:
-                    batch.outage = self._outages
-                    self._flying[pool.submit(self._destination.send, batch.records)] = batch
-                if self._flying:
-                    for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
-                        self._receive(self._flying.pop(future), future)
-                    self._progress(self.tally.settled)
-                elif self._stopped or (self._exhausted and not self._failed):
-                    break
-                else:
-                    time.sleep(max(0.0, self._not_before - time.monotonic()))
+            try:
+                while self._turn(pool):
+                    pass
+            except BaseException:
+                # What has not left yet stays: whoever comes next sends it.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         for batch in self._failed:
             self.tally.of(batch.records).unsent += len(batch.records)
         return self.tally
+
+    def _turn(self, pool: ThreadPoolExecutor) -> bool:
+        """Write down, send, receive. False when there is nothing left to do."""
+        departing = self._departing()
+        # Answers and departures share a transaction: one commit a batch.
+        self._state.move(self._answers, {batch.number: batch.records for batch in departing})
+        self._answers = []
+        for batch in departing:
+            batch.outage = self._outages
+            self._flying[pool.submit(self._destination.send, batch.records)] = batch
+        if self._flying:
+            for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
+                self._receive(self._flying.pop(future), future)
+            self._progress(self.tally.settled)
+        elif self._stopped or (self._exhausted and not self._failed):
+            return False
+        else:
+            time.sleep(max(0.0, self._not_before - time.monotonic()))
+        return True
 
     def _departing(self) -> list[Batch]:
         """Batches to send now. After a failure one at a time, and none before the wait is over."""

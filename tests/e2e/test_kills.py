@@ -90,6 +90,7 @@ def test_a_delivery_survives_the_death_of_its_worker(first_demo: Demo, lifecycle
     assert lifecycle.value("crm", "select count(*) - count(distinct external_id) from crm.contacts") == 0
 
 
+@pytest.mark.long
 def test_a_transform_survives_the_death_of_its_workers_and_can_be_cleared(
     first_demo: Demo, lifecycle: Lifecycle
 ) -> None:

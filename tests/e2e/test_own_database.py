@@ -79,6 +79,7 @@ def test_chinook_arrives_whole_and_stays_equal(chinook: str, lifecycle: Lifecycl
     assert shown.stdout.count("balance") == 11, shown.stdout
 
 
+@pytest.mark.long
 def test_a_nasty_database_arrives_whole_and_stays_equal(nasty: str, lifecycle: Lifecycle) -> None:
     let_read(lifecycle.stack, nasty, "shop", 'My "App"')
     _discovered(lifecycle, nasty)
