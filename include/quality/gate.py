@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.core.connection import Connection
-from include.core.errors import GateFailed, TerminalError
+from include.core.errors import GateFailed, TerminalError, Unreachable
 from include.core.quoting import identifier
 from include.quality import in_sql
 
@@ -180,12 +181,17 @@ def bad_rows(
 
 @contextmanager
 def _batch(connection: Connection, schema: str, table: str) -> Iterator[Any]:
-    source = _data_source(connection)
     try:
-        asset = source.add_table_asset(f"{schema}.{table}", table_name=table, schema_name=schema)
-        yield asset.add_batch_definition_whole_table("whole").get_batch()
-    finally:
-        source.get_execution_engine().close()
+        source = _data_source(connection)
+        try:
+            asset = source.add_table_asset(f"{schema}.{table}", table_name=table, schema_name=schema)
+            yield asset.add_batch_definition_whole_table("whole").get_batch()
+        finally:
+            source.get_execution_engine().close()
+    except Exception as error:
+        if _passes("".join(traceback.format_exception(error))):
+            raise _broken_off(f"{schema}.{table}") from error
+        raise
 
 
 def _validate(batch: Any, name: str, expectations: Sequence[Expectation], **result_format: Any) -> list[Any]:
@@ -198,11 +204,14 @@ def _validate(batch: Any, name: str, expectations: Sequence[Expectation], **resu
     suite = gx.ExpectationSuite(name=name, expectations=[e.copy() for e in expectations])
     found = batch.validate(suite, result_format={"partial_unexpected_count": EXAMPLES, **result_format})
     for row in found.results:
-        if broken := _exception(row.to_json_dict()):
+        raised = _raised(row.to_json_dict())
+        if any(_passes(one["exception_traceback"]) for one in raised):
+            raise _broken_off(name)
+        if raised:
             raise TerminalError(
                 f"expectation {_rule(row.expectation_config.to_json_dict())} could not be evaluated",
                 where=name,
-                received=broken,
+                received="; ".join(str(one.get("exception_message")) for one in raised),
                 todo="correct the suite: include/suites, or the contract it is derived from",
             )
     return list(found.results)
@@ -280,7 +289,18 @@ def _rule(config: dict[str, Any]) -> str:
     return f"{config['type']}({arguments})"
 
 
-def _exception(row: dict[str, Any]) -> str:
+def _raised(row: dict[str, Any]) -> list[dict[str, Any]]:
     info = row.get("exception_info") or {}
     found = [info] if "raised_exception" in info else list(info.values())
-    return "; ".join(str(one.get("exception_message")) for one in found if one.get("raised_exception"))
+    return [one for one in found if one.get("raised_exception")]
+
+
+def _passes(text: str) -> bool:
+    """Whether it is the server's or the way's fault: a session that was ended, a timeout, no room. No rule can help that."""
+    return any(
+        f"{name}Error: " in text for name in ("exc.Operational", "exc.Interface", "psycopg.Operational")
+    )
+
+
+def _broken_off(name: str) -> Unreachable:
+    return Unreachable("the warehouse broke off an audit", where=name, todo="it is tried again")
