@@ -205,7 +205,7 @@ def _validate(batch: Any, name: str, expectations: Sequence[Expectation], **resu
     found = batch.validate(suite, result_format={"partial_unexpected_count": EXAMPLES, **result_format})
     for row in found.results:
         raised = _raised(row.to_json_dict())
-        if any(_passes(one["exception_traceback"]) for one in raised):
+        if any(_passes(str(one.get("exception_traceback"))) for one in raised):
             raise _broken_off(name)
         if raised:
             raise TerminalError(

@@ -27,7 +27,7 @@ from include.activation.records import DELIVERED, Outcome, Record
 from include.core.connection import Connection
 from include.core.contracts.destinations import S3Destination
 from include.core.contracts.sync import SyncContract
-from include.core.errors import ContractError, NotLanded, TransientError
+from include.core.errors import ContractError, MillraceError, NotLanded, TransientError
 from include.landing.store import ObjectStore
 
 _log = logging.getLogger("millrace.activation")
@@ -104,7 +104,7 @@ class S3Files:
                 self._complete(self._run, self._files)
             if self._begun:
                 self._note(None)
-        except Exception as error:
+        except MillraceError as error:
             _log.warning(
                 "sync %r: run %s has no manifest yet, the next run writes it: %s",
                 self._sync,

@@ -53,7 +53,22 @@ class _Target(Model):
         return []
 
 
-class PostgresDestination(_Target):
+class _Table(_Target):
+    """What tables have in common."""
+
+    table: Text
+    key: Text = Field(description="Unique column at the destination that identifies a record.")
+
+    @property
+    def place(self) -> str:
+        return self.table
+
+    @property
+    def can_compare(self) -> bool:
+        return True
+
+
+class PostgresDestination(_Table):
     """A table, written by upsert on its unique key."""
 
     connection_types = ("postgres",)
@@ -61,18 +76,9 @@ class PostgresDestination(_Target):
 
     type: Literal["postgres"] = Field(description="Kind of destination.")
     table: Text = Field(description="schema.table at the destination.")
-    key: Text = Field(description="Unique column at the destination that identifies a record.")
-
-    @property
-    def place(self) -> str:
-        return self.table
-
-    @property
-    def can_compare(self) -> bool:
-        return True
 
 
-class MysqlDestination(_Target):
+class MysqlDestination(_Table):
     """A table in MariaDB or MySQL, written by upsert on its unique key."""
 
     connection_types = ("mysql",)
@@ -80,15 +86,6 @@ class MysqlDestination(_Target):
 
     type: Literal["mysql"] = Field(description="Kind of destination.")
     table: Text = Field(description="database.table at the destination.")
-    key: Text = Field(description="Unique column at the destination that identifies a record.")
-
-    @property
-    def place(self) -> str:
-        return self.table
-
-    @property
-    def can_compare(self) -> bool:
-        return True
 
 
 class HttpDestination(_Target):
